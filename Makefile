@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# make           build build/godwit       V=1 shows commands, O=dir builds there
+# make check     all tests (installs what they need)       make check-unit
+# make demo      boot Linux, move it to another host and back
+# make help      every target
+O ?= build
+ARCH ?= $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
+CC = $(CROSS_COMPILE)gcc
+PKG_CONFIG ?= pkg-config
+prefix ?= /usr/local
+SAN ?=
+MAKEFLAGS += -rR --no-print-directory
+.DELETE_ON_ERROR:
+.SECONDARY:
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
+
+all: $(O)/godwit
+
+# -- configuration: Kconfig where kconfiglib is installed, else the defconfig
+$(O)/.config: Kconfig configs/default_defconfig
+	@mkdir -p $(@D)
+	$(Q)if command -v defconfig >/dev/null && command -v olddefconfig >/dev/null; \
+	then KCONFIG_CONFIG=$@ defconfig --kconfig Kconfig configs/default_defconfig >/dev/null; \
+	else cp configs/default_defconfig $@; fi
+menuconfig: $(O)/.config
+	KCONFIG_CONFIG=$(O)/.config menuconfig Kconfig
+ifeq ($(filter clean help deps demo install-deps,$(MAKECMDGOALS)),)
+-include $(O)/.config
+endif
+
+# -- libraries: one that is missing switches its backend off, in one line
+need = $(if $(shell $(PKG_CONFIG) --exists $(2) && echo y),,$(if $($(1)),$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
+$(call need,CONFIG_BLOCK_RAW,liburing)
+$(call need,CONFIG_BLOCK_NBD,libnbd)
+pkgs := jansson $(if $(CONFIG_BLOCK_RAW),liburing) $(if $(CONFIG_BLOCK_NBD),libnbd)
+
+warn := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
+	-Wcast-qual -Wvla -Wwrite-strings -Wimplicit-fallthrough -Wundef \
+	-Wno-missing-field-initializers -Wno-unused-parameter
+WERROR ?= -Werror
+san := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+CFLAGS ?= -O2 -g
+cflags := -std=gnu11 -D_GNU_SOURCE -I. -I$(O)/include $(warn) $(WERROR) $(san) \
+	-fno-strict-aliasing -pthread $(shell $(PKG_CONFIG) --cflags $(pkgs))
+ldlibs := $(shell $(PKG_CONFIG) --libs $(pkgs)) -lfdt -pthread
+
+obj-y :=
+include $(sort $(wildcard vmm/Kbuild vmm/*/Kbuild arch/$(ARCH)/Kbuild \
+	devices/Kbuild devices/*/Kbuild migration/Kbuild cmd/Kbuild))
+objs := $(addprefix $(O)/,$(obj-y))
+lib-objs := $(filter-out $(O)/cmd/main.o,$(objs))
+
+$(O)/godwit: $(objs)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(san) -o $@ $^ $(LDFLAGS) $(ldlibs)
+
+$(O)/%.o: %.c $(O)/.config $(O)/.flags
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(cflags) -MMD -MP -c -o $@ $<
+
+# what everything is built with; a change rebuilds
+$(O)/.flags: FORCE
+	@mkdir -p $(@D); echo '$(CC) $(CFLAGS) $(san)' | cmp -s - $@ || \
+	echo '$(CC) $(CFLAGS) $(san)' >$@
+FORCE:
+
+# -- tests: each tests/unit/*.c is a program of its own, printing TAP
+unit := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/*.c tests/contract/*.c))
+test-objs := $(patsubst %.c,$(O)/%.o,$(wildcard tests/lib/*.c))
+$(unit): $(O)/%: $(O)/%.o $(test-objs) $(lib-objs)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(san) -o $@ $^ $(LDFLAGS) $(ldlibs) -lcmocka
+
+unit-tests: $(unit)
+check-unit: unit-tests
+	$(Q)O=$(O) tests/runner $(unit)
+
+include tests/Makefile
+
+install: $(O)/godwit
+	install -D -m 755 $< $(DESTDIR)$(prefix)/bin/godwit
+clean:
+	rm -rf $(O)
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile tests/Makefile
+
+.PHONY: all menuconfig unit-tests check-unit install clean help FORCE
+-include $(objs:.o=.d) $(unit:=.d) $(test-objs:.o=.d)

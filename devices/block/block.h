@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A block backend: bytes of a disk image, asynchronously.
+ *
+ * Drivers register in the linker section "block_drivers" by the scheme of
+ * their URI: "file:PATH" or a plain path (raw), "nbd://HOST[:PORT]/EXPORT",
+ * "nbd+unix:///EXPORT?socket=PATH". Options follow as ",key=value" in the
+ * --disk option and reach the driver as struct block_options.
+ *
+ * Ownership between hosts: block_open() takes nothing that only one host may
+ * have; block_activate() does (image lock, NBD connection), and
+ * block_deactivate() flushes and gives it up. Requests are accepted only while
+ * active.
+ *
+ * Threads: everything in the loop's thread.
+ */
+#ifndef GODWIT_BLOCK_H
+#define GODWIT_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "vmm/base/error.h"
+#include "vmm/base/list.h"
+#include "vmm/base/log.h"
+#include "vmm/loop.h"
+
+enum block_op {
+	BLOCK_READ = 1,
+	BLOCK_WRITE,
+	BLOCK_FLUSH,
+	BLOCK_DISCARD,
+	BLOCK_WRITE_ZEROES,
+};
+
+/* Owned by the submitter; untouched by it until done() is called. */
+struct block_request {
+	enum block_op op;
+	bool unmap;			/* WRITE_ZEROES may punch a hole */
+	uint64_t offset;		/* bytes; within the disk's size */
+	uint64_t len;			/* bytes; sum of iov for READ, WRITE */
+	struct iovec *iov;		/* READ, WRITE */
+	int niov;
+	/* 0 or -errno; exactly once, from the loop, never from submit() */
+	void (*done)(struct block_request *req, int result);
+	struct list link;		/* the driver's */
+	void *driver_data;		/* the driver's */
+	int result;			/* the driver's */
+};
+
+struct block_options {
+	const char *uri;
+	bool readonly;
+	bool direct;			/* bypass the host's page cache */
+	uint64_t size;			/* expected bytes, 0 = take what is there;
+					 * known on a migration's destination */
+};
+
+/* A disk that lost its server keeps its requests and says so here. */
+struct block_events {
+	void (*lost)(void *arg, const char *why);	/* waiting, retrying */
+	void (*found)(void *arg);			/* back, replayed */
+	void *arg;
+};
+
+struct block;
+
+struct block_driver {
+	const char *scheme;	/* "file", "nbd", "nbd+unix" */
+	const char *doc;
+	int (*open)(struct block **out, const struct block_options *opt,
+		    const struct block_events *events, struct loop *loop,
+		    const struct log *log, struct error *err);
+	int (*activate)(struct block *blk, struct error *err);
+	int (*deactivate)(struct block *blk, struct error *err);
+	void (*submit)(struct block *blk, struct block_request *req);
+	void (*close)(struct block *blk);
+};
+
+/* Drivers embed this first. Known after open (size may be 0 until activate
+ * if the driver can't ask before, and then equals options.size). */
+struct block {
+	const struct block_driver *driver;
+	uint64_t size;			/* bytes */
+	uint32_t block_size;		/* preferred request alignment, >= 512 */
+	bool readonly;
+	bool can_flush;
+	bool can_discard;
+	bool can_write_zeroes;
+	bool active;
+};
+
+#define BLOCK_DRIVER(drv)						\
+	static const struct block_driver *const CONCAT(drv, _entry)	\
+	__attribute__((used, section("block_drivers"))) = &(drv)
+
+/* Opens by the URI's scheme; the error lists the schemes there are. */
+int block_open(struct block **out, const struct block_options *opt,
+	       const struct block_events *events, struct loop *loop,
+	       const struct log *log, struct error *err) __must_check;
+void block_close(struct block *blk);
+int block_activate(struct block *blk, struct error *err) __must_check;
+int block_deactivate(struct block *blk, struct error *err) __must_check;
+/* Checks range and op against the disk; a bad request completes with -EINVAL
+ * or -EROFS (from the loop). */
+void block_submit(struct block *blk, struct block_request *req);
+
+#endif

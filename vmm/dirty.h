@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Dirty tracking: which pages were written since they were last cleared, by
+ * vCPUs (KVM's log) or by the VMM itself (memory_mark_dirty).
+ *
+ * A round of a migration is
+ *	dirty_sync()	OR what is dirty into the caller's bitmap
+ *	for each chunk:	dirty_clear() (re-protect), then read the pages
+ * With KVM's manual protection a page that is written between sync and clear
+ * costs one resend; a page written after the clear is found by the next sync.
+ * Without it, sync re-protects at once and clear does nothing.
+ *
+ * Threads: one thread at a time (the migration's); vCPUs may run.
+ */
+#ifndef GODWIT_DIRTY_H
+#define GODWIT_DIRTY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/base/error.h"
+
+struct vm;
+
+/* From now on writes are recorded. With *all_dirty true on return, every page
+ * counts as dirty and the first dirty_sync() says so (KVM's initially-set). */
+int dirty_start(struct vm *vm, struct error *err) __must_check;
+void dirty_stop(struct vm *vm);
+
+/* OR dirty pages of memory region @region into @bitmap (a bit a page). After
+ * dirty_start() the first sync sets every bit. */
+int dirty_sync(struct vm *vm, unsigned int region, unsigned long *bitmap,
+	       struct error *err) __must_check;
+
+/* Re-protect pages [first, first + npages) of @region, both multiples of 64
+ * (npages may end at the region's end), about to be sent. */
+int dirty_clear(struct vm *vm, unsigned int region, uint64_t first,
+		uint64_t npages, const unsigned long *bitmap,
+		struct error *err) __must_check;
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The event loop: file descriptors, timers, and functions posted from other
+ * threads, all run one at a time in the thread that called loop_run().
+ *
+ * Threads: loop_post(), loop_call() and loop_stop() may be called from any
+ * thread; everything else only from the loop's thread, or before it runs.
+ */
+#ifndef GODWIT_LOOP_H
+#define GODWIT_LOOP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "vmm/base/error.h"
+#include "vmm/base/list.h"
+
+struct loop {
+	int epoll_fd;
+	int wake_fd;		/* eventfd: posted work or stop */
+	pthread_t thread;	/* who runs it, valid while running */
+	bool running;
+	bool stopped;
+	pthread_mutex_t lock;	/* protects posted and stopped */
+	struct list posted;
+	struct list timers;	/* ascending deadline, loop thread only */
+};
+
+/* Embedded in its owner; fd is not owned. */
+struct loop_fd {
+	int fd;
+	uint32_t events;	/* EPOLLIN, EPOLLOUT */
+	void (*fn)(void *arg, uint32_t events);
+	void *arg;
+	bool added;
+};
+
+struct loop_timer {
+	struct list link;
+	uint64_t deadline;	/* now_ns() clock */
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+int loop_init(struct loop *loop, struct error *err) __must_check;
+void loop_exit(struct loop *loop);
+/* Serve until loop_stop(). */
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+/* Serve what is ready, waiting at most timeout_ms for it (-1: for ever).
+ * For tests, and for draining at the end. */
+void loop_run_once(struct loop *loop, int timeout_ms);
+
+/* Set events, fn and arg before; the object must stay until loop_del(). */
+int loop_add(struct loop *loop, struct loop_fd *f, struct error *err);
+void loop_mod(struct loop *loop, struct loop_fd *f, uint32_t events);
+void loop_del(struct loop *loop, struct loop_fd *f);
+
+/* Fires once at @deadline. Set again from the callback for a period. */
+void loop_timer_init(struct loop_timer *t, void (*fn)(void *arg), void *arg);
+void loop_timer_set(struct loop *loop, struct loop_timer *t, uint64_t deadline);
+void loop_timer_cancel(struct loop_timer *t);
+
+/* Run fn(arg) in the loop's thread, in the order of the posts. */
+void loop_post(struct loop *loop, void (*fn)(void *arg), void *arg);
+/* The same, and wait until it has run. In the loop's own thread, or when the
+ * loop doesn't run, it is a plain call. */
+void loop_call(struct loop *loop, void (*fn)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guest memory: ranges of guest-physical addresses behind host memory, and
+ * the only doors to them.
+ *
+ * An address that came from a guest is a gpa_t and never a pointer; the
+ * accessors check it. Every write that the VMM itself makes to guest memory
+ * goes through memory_write() or is announced by memory_mark_dirty(), which
+ * mark a bitmap of their own while a migration tracks dirty pages (KVM knows
+ * only what vCPUs write).
+ *
+ * Threads: the layout is fixed after memory_init(). Reads, writes and marks
+ * may come from any thread.
+ */
+#ifndef GODWIT_MEMORY_H
+#define GODWIT_MEMORY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/base/error.h"
+
+typedef uint64_t gpa_t;
+
+#define PAGE_SHIFT 12
+#define PAGE_BYTES ((uint64_t)1 << PAGE_SHIFT)
+#define MEMORY_MAX_REGIONS 4
+
+struct memory_range {
+	gpa_t base;		/* page-aligned */
+	uint64_t size;		/* bytes, page-aligned */
+};
+
+enum memory_backing {
+	MEMORY_ANON = 1,	/* anonymous, huge pages advised: the default */
+	MEMORY_MEMFD,		/* memfd, MAP_SHARED */
+};
+
+struct memory_region {
+	struct memory_range range;
+	uint8_t *host;			/* mapped for the life of the VM */
+	atomic_ulong *own_dirty;	/* VMM's writes, a bit a page */
+};
+
+struct memory {
+	struct memory_region region[MEMORY_MAX_REGIONS];
+	unsigned int nregions;
+	uint64_t size;			/* bytes, all regions */
+	enum memory_backing backing;
+	int fd;				/* memfd, else -1 */
+	atomic_bool track_own;		/* own writes are being recorded */
+};
+
+/* Map the ranges (ascending, disjoint). Undone by memory_exit(). */
+int memory_init(struct memory *mem, const struct memory_range *range,
+		unsigned int nranges, enum memory_backing backing,
+		struct error *err) __must_check;
+void memory_exit(struct memory *mem);
+
+/*
+ * Host address of [gpa, gpa + len), or NULL unless it lies within one region.
+ * The pointer is valid for the life of the memory. Who writes through it
+ * calls memory_mark_dirty() after the bytes are there.
+ */
+void *memory_ptr(const struct memory *mem, gpa_t gpa, uint64_t len);
+
+/* Checked copies; -EFAULT if any byte lies outside, and then none is moved. */
+int memory_read(const struct memory *mem, gpa_t gpa, void *buf, size_t len);
+int memory_write(struct memory *mem, gpa_t gpa, const void *buf, size_t len);
+
+/* Say that the VMM wrote [gpa, gpa + len). Outside of memory: ignored. */
+void memory_mark_dirty(struct memory *mem, gpa_t gpa, uint64_t len);
+
+/*
+ * Pages of @region (first, first + npages) that hold anything: a set bit in
+ * @present means that the page may be non-zero; a clear one that it was never
+ * touched and reads as zero. Reads /proc/self/pagemap or SEEK_DATA; if neither
+ * can be had, every bit is set.
+ */
+void memory_present(const struct memory *mem, unsigned int region,
+		    uint64_t first, uint64_t npages, unsigned long *present);
+
+/* Start or stop recording the VMM's own writes; starting clears the record. */
+void memory_track_own(struct memory *mem, bool on);
+/* OR the recorded pages of @region into @bitmap and forget them. */
+void memory_take_own(struct memory *mem, unsigned int region,
+		     unsigned long *bitmap);
+
+#endif

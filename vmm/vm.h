@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A virtual machine: memory, vCPUs, buses and devices, constructed from its
+ * machine tree. Everything hangs from struct vm; a process may hold several.
+ *
+ * Life of a VM that boots:    vm_create, vm_boot, vm_activate, vm_run
+ * Life of one that arrives:   vm_create, (memory is filled), vm_load,
+ *                             vm_activate, vm_run
+ * Leaving:                    vm_pause, vm_quiesce, vm_save, vm_deactivate
+ *
+ * Threads: the VM belongs to its loop's thread, but for what says otherwise.
+ * "Any thread" means any but a vCPU's.
+ */
+#ifndef GODWIT_VM_H
+#define GODWIT_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/base/error.h"
+#include "vmm/base/list.h"
+#include "vmm/base/log.h"
+#include "vmm/bus.h"
+#include "vmm/device.h"
+#include "vmm/loop.h"
+#include "vmm/memory.h"
+
+/* Names are QEMU's run states, as query-status answers them. */
+enum vm_state {
+	VM_PRELAUNCH = 1,	/* built, never run */
+	VM_INMIGRATE,		/* built from an offer, waiting for its state */
+	VM_RUNNING,
+	VM_PAUSED,		/* by the user */
+	VM_FINISH_MIGRATE,	/* stopped by the migration, not yet given away */
+	VM_POSTMIGRATE,		/* runs elsewhere now */
+	VM_SHUTDOWN,		/* the guest powered off, or is gone */
+	VM_INTERNAL_ERROR,	/* a vCPU can't go on */
+};
+
+enum vm_event {
+	VM_EVENT_STOP = 1,	/* left VM_RUNNING */
+	VM_EVENT_RESUME,	/* entered VM_RUNNING */
+	VM_EVENT_RESET,		/* the guest rebooted */
+	VM_EVENT_SHUTDOWN,	/* the VM is over; value = exit status */
+	VM_EVENT_POWERDOWN,	/* the power button was pressed */
+	VM_EVENT_IO_ERROR,	/* a disk waits for its server */
+	VM_EVENT_IO_OK,
+};
+
+struct vm_config {
+	const void *tree;	/* copied */
+	struct loop *loop;	/* not owned; outlives the VM */
+	struct log log;
+	bool incoming;		/* starts in VM_INMIGRATE */
+	/* In the loop's thread. @detail is a word or a sentence, never NULL. */
+	void (*event)(void *arg, enum vm_event event, int value,
+		      const char *detail);
+	void *event_arg;
+	/* Host character device by name; NULL and @err if there is none. */
+	struct chardev *(*chardev)(void *arg, const char *name,
+				   struct error *err);
+	void *chardev_arg;
+};
+
+struct vcpu;
+struct arch_vm;
+
+struct vm {
+	struct log log;
+	const char *name;		/* points into the tree */
+	void *tree;			/* machine tree, owned */
+	struct loop *loop;
+	struct memory mem;
+	struct bus pio, mmio;
+	struct device_env env;		/* what devices see of this VM */
+	struct list devices;		/* by name */
+	struct vcpu *vcpu;		/* array */
+	unsigned int nvcpus;
+	struct kvm_vm *kvm;		/* vmm/kvm.h */
+	struct arch_vm *arch;
+	enum vm_state state;		/* under lock */
+	pthread_mutex_t lock;		/* state, idle */
+	pthread_cond_t idle;		/* a device became idle */
+	bool active;			/* devices hold their locks */
+	struct vm_config cfg;
+};
+
+/* Build the machine that @cfg->tree describes. Nothing runs, no lock of a
+ * disk is held. All reasons why it can't be built are in @err. */
+int vm_create(struct vm **out, const struct vm_config *cfg,
+	      struct error *err) __must_check;
+void vm_destroy(struct vm *vm);
+
+/* Load the boot images that /chosen names and set the vCPUs to their start. */
+int vm_boot(struct vm *vm, struct error *err) __must_check;
+
+/* Take disk locks and the like / give them up (all idle). Loop's thread or
+ * any thread while the loop runs. */
+int vm_activate(struct vm *vm, struct error *err) __must_check;
+int vm_deactivate(struct vm *vm, struct error *err) __must_check;
+
+/* Start devices and let the vCPUs run. Any thread. */
+int vm_run(struct vm *vm, struct error *err) __must_check;
+
+/* Stop all vCPUs outside of guest mode and enter @state. On return no vCPU
+ * executes guest code. Any thread. Idempotent. */
+void vm_pause(struct vm *vm, enum vm_state state);
+
+/* After vm_pause: stop devices and wait until none touches guest memory, at
+ * most until @deadline (now_ns). -ETIMEDOUT names the device that was busy;
+ * the VM may then be run again. Any thread but the loop's. */
+int vm_quiesce(struct vm *vm, uint64_t deadline, struct error *err) __must_check;
+
+/* State of all vCPUs, of the interrupt controllers, clocks and devices, as a
+ * state tree (malloc'ed). The VM is paused and quiet. Any thread. */
+int vm_save(struct vm *vm, void **fdt, size_t *len, struct error *err)
+	__must_check;
+/* Load a state tree into a VM that has never run. Any thread. */
+int vm_load(struct vm *vm, const void *fdt, size_t len, struct error *err)
+	__must_check;
+
+/* The VM has arrived and runs: tell the network. Five rounds in the
+ * background. Any thread. */
+void vm_announce(struct vm *vm);
+
+/* Back to power-on: devices reset, boot images loaded again, then runs.
+ * Loop's thread. */
+int vm_reset(struct vm *vm, struct error *err) __must_check;
+void vm_power_button(struct vm *vm);
+
+enum vm_state vm_get_state(struct vm *vm);	/* any thread */
+const char *vm_state_name(enum vm_state state);
+
+#endif
