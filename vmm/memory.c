@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vmm/base/fd.h"
+#include "vmm/base/util.h"
+
+#define BITS_PER_LONG (8 * sizeof(long))
+#define HUGE_PAGE (2 * MIB)
+
+/* /proc/self/pagemap: bit 63 present, bit 62 swapped (proc(5)) */
+#define PAGEMAP_TOUCHED (3ull << 62)
+
+static size_t bitmap_longs(uint64_t bytes)
+{
+	return ((bytes >> PAGE_SHIFT) + BITS_PER_LONG - 1) / BITS_PER_LONG;
+}
+
+/* Anonymous memory aligned to huge pages: the kernel can use them at once. */
+static uint8_t *map_anon(uint64_t size)
+{
+	uint64_t want = size + HUGE_PAGE;
+	uint8_t *p = mmap(NULL, want, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *start;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	start = (uint8_t *)align_up((uintptr_t)p, HUGE_PAGE);
+	if (start > p)
+		munmap(p, (size_t)(start - p));
+	munmap(start + size, (size_t)(p + want - (start + size)));
+	/* without huge pages it works, only slower */
+	(void)madvise(start, size, MADV_HUGEPAGE);
+	return start;
+}
+
+static uint8_t *map_memfd(int fd, uint64_t size, uint64_t offset)
+{
+	uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int region_init(struct memory *mem, const struct memory_range *range,
+		       uint64_t offset, struct error *err)
+{
+	struct memory_region *r = &mem->region[mem->nregions];
+	uint64_t size = range->size;
+
+	if (!size || (size | range->base) & (PAGE_BYTES - 1))
+		return error_set(err, EINVAL, "guest memory range %#llx+%#llx is not page-aligned",
+				 (unsigned long long)range->base,
+				 (unsigned long long)size);
+	r->range = *range;
+	r->host = mem->fd >= 0 ? map_memfd(mem->fd, size, offset) :
+				 map_anon(size);
+	if (!r->host)
+		return error_set(err, errno, "can't map %llu MiB of guest memory: %s",
+				 (unsigned long long)(size / MIB),
+				 strerror(errno));
+	/* a core dump of a VMM must not carry the guest's secrets */
+	(void)madvise(r->host, size, MADV_DONTDUMP);
+	mem->nregions++;
+	r->own_dirty = calloc(bitmap_longs(size), sizeof(*r->own_dirty));
+	if (!r->own_dirty)
+		return error_set(err, ENOMEM, "no memory for a dirty bitmap");
+	mem->size += size;
+	return 0;
+}
+
+int memory_init(struct memory *mem, const struct memory_range *range,
+		unsigned int nranges, enum memory_backing backing,
+		struct error *err)
+{
+	uint64_t total = 0;
+	int ret;
+
+	memset(mem, 0, sizeof(*mem));
+	mem->backing = backing;
+	mem->fd = -1;
+	if (!nranges || nranges > MEMORY_MAX_REGIONS)
+		return error_set(err, EINVAL, "%u guest memory ranges, limit %d",
+				 nranges, MEMORY_MAX_REGIONS);
+	for (unsigned int i = 0; i < nranges; i++)
+		if (add_overflows(total, range[i].size, &total))
+			return error_set(err, EINVAL, "guest memory is too large");
+	if (backing == MEMORY_MEMFD) {
+		mem->fd = memfd_create("guest-memory", MFD_CLOEXEC);
+		if (mem->fd < 0 || ftruncate(mem->fd, (off_t)total) < 0) {
+			ret = error_set(err, errno, "memfd of %llu MiB: %s",
+					(unsigned long long)(total / MIB),
+					strerror(errno));
+			goto err_exit;
+		}
+	}
+	total = 0;
+	for (unsigned int i = 0; i < nranges; i++) {
+		ret = region_init(mem, &range[i], total, err);
+		if (ret < 0)
+			goto err_exit;
+		total += range[i].size;
+	}
+	return 0;
+
+err_exit:
+	memory_exit(mem);
+	return ret;
+}
+
+void memory_exit(struct memory *mem)
+{
+	for (unsigned int i = 0; i < mem->nregions; i++) {
+		struct memory_region *r = &mem->region[i];
+
+		munmap(r->host, r->range.size);
+		free(r->own_dirty);
+	}
+	mem->nregions = 0;
+	mem->size = 0;
+	fd_close(&mem->fd);
+}
+
+static const struct memory_region *find(const struct memory *mem, gpa_t gpa,
+					uint64_t len)
+{
+	for (unsigned int i = 0; i < mem->nregions; i++) {
+		const struct memory_region *r = &mem->region[i];
+
+		if (gpa >= r->range.base &&
+		    range_within(gpa - r->range.base, len, r->range.size))
+			return r;
+	}
+	return NULL;
+}
+
+void *memory_ptr(const struct memory *mem, gpa_t gpa, uint64_t len)
+{
+	const struct memory_region *r = find(mem, gpa, len);
+
+	return r ? r->host + (gpa - r->range.base) : NULL;
+}
+
+int memory_read(const struct memory *mem, gpa_t gpa, void *buf, size_t len)
+{
+	const void *p = memory_ptr(mem, gpa, len);
+
+	if (!p)
+		return -EFAULT;
+	memcpy(buf, p, len);
+	return 0;
+}
+
+int memory_write(struct memory *mem, gpa_t gpa, const void *buf, size_t len)
+{
+	void *p = memory_ptr(mem, gpa, len);
+
+	if (!p)
+		return -EFAULT;
+	memcpy(p, buf, len);
+	memory_mark_dirty(mem, gpa, len);
+	return 0;
+}
+
+void memory_mark_dirty(struct memory *mem, gpa_t gpa, uint64_t len)
+{
+	const struct memory_region *r;
+	uint64_t first, last;
+
+	/* pairs with memory_track_own(): tracking starts before pages are read */
+	if (!len || !atomic_load_explicit(&mem->track_own, memory_order_acquire))
+		return;
+	r = find(mem, gpa, len);
+	if (!r)
+		return;
+	first = (gpa - r->range.base) >> PAGE_SHIFT;
+	last = (gpa - r->range.base + len - 1) >> PAGE_SHIFT;
+	for (uint64_t page = first; page <= last; page++)
+		atomic_fetch_or(&r->own_dirty[page / BITS_PER_LONG],
+				1ul << (page % BITS_PER_LONG));
+}
+
+void memory_track_own(struct memory *mem, bool on)
+{
+	if (on)
+		for (unsigned int i = 0; i < mem->nregions; i++) {
+			struct memory_region *r = &mem->region[i];
+			size_t n = bitmap_longs(r->range.size);
+
+			for (size_t w = 0; w < n; w++)
+				atomic_store_explicit(&r->own_dirty[w], 0,
+						      memory_order_relaxed);
+		}
+	atomic_store(&mem->track_own, on);
+}
+
+void memory_take_own(struct memory *mem, unsigned int region,
+		     unsigned long *bitmap)
+{
+	struct memory_region *r = &mem->region[region];
+	size_t n = bitmap_longs(r->range.size);
+
+	for (size_t w = 0; w < n; w++)
+		if (atomic_load_explicit(&r->own_dirty[w],
+					 memory_order_relaxed))
+			bitmap[w] |= atomic_exchange(&r->own_dirty[w], 0);
+}
+
+static void set_bits(unsigned long *bitmap, uint64_t first, uint64_t n)
+{
+	for (uint64_t page = first; page < first + n; page++)
+		bitmap[page / BITS_PER_LONG] |= 1ul << (page % BITS_PER_LONG);
+}
+
+static int present_anon(const uint8_t *host, uint64_t npages,
+			unsigned long *present)
+{
+	uint64_t entry[1024], page = (uintptr_t)host >> PAGE_SHIFT, done = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int ret = fd < 0 ? -errno : 0;
+
+	while (!ret && done < npages) {
+		uint64_t n = MIN(npages - done, (uint64_t)ARRAY_SIZE(entry));
+		ssize_t got = pread(fd, entry, n * sizeof(entry[0]),
+				    (off_t)((page + done) * sizeof(entry[0])));
+
+		if (got <= 0) {
+			ret = -EIO;
+			break;
+		}
+		n = (uint64_t)got / sizeof(entry[0]);
+		for (uint64_t i = 0; i < n; i++)
+			if (entry[i] & PAGEMAP_TOUCHED)
+				set_bits(present, done + i, 1);
+		done += n;
+	}
+	fd_close(&fd);
+	return ret;
+}
+
+static int present_memfd(int fd, uint64_t offset, uint64_t npages,
+			 unsigned long *present)
+{
+	off_t end = (off_t)(offset + (npages << PAGE_SHIFT));
+	off_t pos = (off_t)offset;
+
+	while (pos < end) {
+		off_t data = lseek(fd, pos, SEEK_DATA);
+		off_t hole;
+
+		if (data < 0)
+			return errno == ENXIO ? 0 : -errno;
+		if (data >= end)
+			return 0;
+		hole = lseek(fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		hole = MIN(hole, end);
+		set_bits(present, ((uint64_t)data - offset) >> PAGE_SHIFT,
+			 (uint64_t)(hole - data) >> PAGE_SHIFT);
+		pos = hole;
+	}
+	return 0;
+}
+
+void memory_present(const struct memory *mem, unsigned int region,
+		    uint64_t first, uint64_t npages, unsigned long *present)
+{
+	const struct memory_region *r = &mem->region[region];
+	uint64_t offset = first << PAGE_SHIFT;
+	int ret;
+
+	memset(present, 0, bitmap_longs(npages << PAGE_SHIFT) * sizeof(long));
+	if (mem->fd < 0) {
+		ret = present_anon(r->host + offset, npages, present);
+	} else {
+		for (unsigned int i = 0; i < region; i++)
+			offset += mem->region[i].range.size;
+		ret = present_memfd(mem->fd, offset, npages, present);
+	}
+	if (ret < 0)
+		set_bits(present, 0, npages);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A state tree into objects. Everything in the tree is untrusted: decode into
+ * a scratch copy, check, validate, and only then commit.
+ */
+#include "vmm/state/state.h"
+
+#include <errno.h>
+#include <libfdt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/state/scalar.h"
+
+struct loader {
+	const void *fdt;
+	uint32_t version;	/* of the stream */
+	struct error *err;
+};
+
+static int load_fields(struct loader *l, int node,
+		       const struct state_table *t, void *obj);
+
+int state_check(const void *fdt, size_t len, struct error *err)
+{
+	int ret = len < sizeof(struct fdt_header) ? -FDT_ERR_TRUNCATED :
+		  fdt_check_full(fdt, len);
+	const void *p;
+	int n;
+
+	if (ret)
+		return error_set(err, EINVAL, "state tree of %zu bytes is damaged: %s",
+				 len, fdt_strerror(ret));
+	p = fdt_getprop(fdt, 0, "version", &n);
+	if (!p || n != 4)
+		return error_set(err, EINVAL, "state tree has no version");
+	if (get_be32(p) < 1 || get_be32(p) > STATE_VERSION)
+		return error_set(err, EPROTO, "state version %u, this godwit reads 1 to %u: use the same or a newer godwit here",
+				 get_be32(p), STATE_VERSION);
+	return 0;
+}
+
+/* May a field be missing in this stream? Then it keeps its value after reset. */
+static int missing(struct loader *l, const struct state_field *f)
+{
+	if (f->since > l->version)
+		return 0;
+	return error_set(l->err, EINVAL, "field %s is missing", f->name);
+}
+
+static int store_len(struct loader *l, const struct state_field *f, void *obj,
+		     uint32_t n)
+{
+	if (n > f->count)
+		return error_set(l->err, EINVAL, "field %s has %u elements, limit %u",
+				 f->name, n, f->count);
+	if (f->has_len)
+		memcpy((char *)obj + f->len_offset, &n, sizeof(n));
+	else if (n != f->count)
+		return error_set(l->err, EINVAL, "field %s has %u elements, expected %u",
+				 f->name, n, f->count);
+	return 0;
+}
+
+static int load_property(struct loader *l, int node,
+			 const struct state_field *f, void *obj)
+{
+	int len, ret;
+	const uint8_t *p = fdt_getprop(l->fdt, node, f->name, &len);
+	char *dst = (char *)obj + f->offset;
+
+	if (!p)
+		return missing(l, f);
+	if ((uint32_t)len % f->size)
+		return error_set(l->err, EINVAL, "field %s has %d bytes, not a multiple of %u",
+				 f->name, len, f->size);
+	ret = store_len(l, f, obj, (uint32_t)len / f->size);
+	if (ret)
+		return ret;
+	if (f->kind == STATE_BYTES) {
+		memcpy(dst, p, (size_t)len);
+		return 0;
+	}
+	for (uint32_t i = 0; i < (uint32_t)len / f->size; i++) {
+		uint64_t v = state_get_be(p + i * f->size, f->size);
+
+		if (f->max && v > f->max)
+			return error_set(l->err, ERANGE, "field %s is %llu, limit %llu",
+					 f->name, (unsigned long long)v,
+					 (unsigned long long)f->max);
+		state_put_host(dst + i * f->size, f->size, v);
+	}
+	return 0;
+}
+
+static int load_structs(struct loader *l, int node,
+			const struct state_field *f, void *obj)
+{
+	bool array = f->count > 1 || f->has_len;
+	char name[64];
+	uint32_t n;
+
+	for (n = 0; n < f->count; n++) {
+		int sub, ret;
+
+		state_node_name(name, f->name, n, array);
+		sub = fdt_subnode_offset(l->fdt, node, name);
+		if (sub < 0)
+			break;
+		ret = load_fields(l, sub, f->table, (char *)obj + f->offset +
+				  (size_t)n * f->size);
+		if (ret) {
+			error_prefix(l->err, "%s", name);
+			return ret;
+		}
+	}
+	if (n == 0 && !f->has_len)
+		return missing(l, f);
+	return store_len(l, f, obj, n);
+}
+
+static const struct state_field *field_named(const struct state_table *t,
+					     const char *name, size_t len)
+{
+	for (unsigned int i = 0; i < t->nfields; i++)
+		if (strlen(t->fields[i].name) == len &&
+		    !memcmp(t->fields[i].name, name, len))
+			return &t->fields[i];
+	return NULL;
+}
+
+static int unknown(struct loader *l, const char *name)
+{
+	return error_set(l->err, EPROTO, "unknown field %s: the other side runs a newer godwit",
+			 name);
+}
+
+/* A field that no row names carries state that would be lost: refuse. Names
+ * that begin with '?' are optional (written so by a newer version). */
+static int refuse_unknown(struct loader *l, int node,
+			  const struct state_table *t)
+{
+	int p, sub;
+
+	fdt_for_each_property_offset(p, l->fdt, node) {
+		const char *name;
+
+		if (!fdt_getprop_by_offset(l->fdt, p, &name, NULL))
+			return unknown(l, "(damaged)");
+		if (!field_named(t, name, strlen(name)) && name[0] != '?' &&
+		    strcmp(name, "table"))
+			return unknown(l, name);
+	}
+	fdt_for_each_subnode(sub, l->fdt, node) {
+		const char *name = fdt_get_name(l->fdt, sub, NULL);
+		const struct state_field *f;
+
+		if (!name)
+			return unknown(l, "(damaged)");
+		f = field_named(t, name, strcspn(name, "@"));
+		if ((!f || f->kind != STATE_STRUCT) && name[0] != '?')
+			return unknown(l, name);
+		if (f && strchr(name, '@') &&
+		    strtoul(strchr(name, '@') + 1, NULL, 16) >= f->count)
+			return unknown(l, name);
+	}
+	return 0;
+}
+
+static int load_fields(struct loader *l, int node,
+		       const struct state_table *t, void *obj)
+{
+	int ret = refuse_unknown(l, node, t);
+
+	for (unsigned int i = 0; i < t->nfields && !ret; i++) {
+		const struct state_field *f = &t->fields[i];
+
+		if (f->kind == STATE_STRUCT)
+			ret = load_structs(l, node, f, obj);
+		else
+			ret = load_property(l, node, f, obj);
+	}
+	if (!ret && t->validate)
+		ret = t->validate(obj, l->err);
+	return ret;
+}
+
+/* Copy what the table names, and nothing else: host pointers stay. */
+static void commit(const struct state_table *t, char *dst, const char *src)
+{
+	for (unsigned int i = 0; i < t->nfields; i++) {
+		const struct state_field *f = &t->fields[i];
+
+		if (f->has_len)
+			memcpy(dst + f->len_offset, src + f->len_offset,
+			       sizeof(uint32_t));
+		if (f->kind != STATE_STRUCT) {
+			memcpy(dst + f->offset, src + f->offset,
+			       (size_t)f->size * f->count);
+			continue;
+		}
+		for (uint32_t n = 0; n < f->count; n++)
+			commit(f->table, dst + f->offset + (size_t)n * f->size,
+			       src + f->offset + (size_t)n * f->size);
+	}
+}
+
+int state_load(const void *fdt, const char *node,
+	       const struct state_table *table, void *obj, struct error *err)
+{
+	struct loader l = { .fdt = fdt, .err = err };
+	int off = fdt_subnode_offset(fdt, 0, node);
+	int len, ret;
+	const void *version = fdt_getprop(fdt, 0, "version", &len);
+	void *scratch;
+
+	if (off < 0 || !version || len != 4)
+		return error_set(err, EINVAL, "state of %s is missing", node);
+	l.version = get_be32(version);
+	scratch = malloc(table->size);
+	if (!scratch)
+		return error_set(err, ENOMEM, "no memory to load %s", node);
+	memcpy(scratch, obj, table->size);
+	ret = load_fields(&l, off, table, scratch);
+	if (!ret) {
+		commit(table, obj, scratch);
+		ret = table->post_load ? table->post_load(obj, err) : 0;
+	}
+	free(scratch);
+	if (ret)
+		error_prefix(err, "state of %s", node);
+	return ret;
+}
