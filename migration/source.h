@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The side that a VM leaves. A migration runs in a thread of its own from
+ * migration_source_start() until it has an outcome; see PROTOCOL.md.
+ *
+ * Until GO the VM is this side's: whatever fails, it runs on here. After GO
+ * it is resumed here only if the destination says that its copy is dead.
+ */
+#ifndef GODWIT_MIGRATION_SOURCE_H
+#define GODWIT_MIGRATION_SOURCE_H
+
+#include <stdint.h>
+
+#include "migration/stats.h"
+#include "migration/vm_ops.h"
+#include "vmm/base/error.h"
+
+struct vm;
+struct migration_source;
+
+#define MIGRATION_MAX_CHANNELS 16
+
+struct migration_params {
+	const char *uri;	/* tcp:HOST:PORT, unix:PATH */
+	uint32_t downtime_ms;	/* stop when the pause is predicted below */
+	uint32_t max_pause_ms;	/* hard cap by the clock, up to GO */
+	uint64_t bandwidth;	/* bytes/s, 0 = unlimited */
+	unsigned int channels;	/* bulk connections, 1..MAX_CHANNELS */
+	uint32_t timeout_s;	/* for all before the pause, 0 = none */
+	uint32_t resolve_s;	/* how long to ask after a link lost at GO */
+};
+
+/* The defaults: 300 ms, 500 ms, unlimited, 1, none, 30 s. */
+void migration_params_init(struct migration_params *p);
+
+struct migration_source_config {
+	struct vm *vm;
+	struct migration_params params;		/* uri is copied */
+	const struct migration_vm_ops *ops;	/* NULL: the real ones */
+	/*
+	 * The stage changed, or (outcome no longer GOING_ON) it is over; the
+	 * last call. In the migration's thread, which holds no lock: may post
+	 * to the loop, must not call wait or destroy.
+	 */
+	void (*notify)(void *arg, const struct migration_stats *stats);
+	void *arg;
+};
+
+/* Errors here are wrong parameters; all else is told by notify. */
+int migration_source_start(struct migration_source **out,
+			   const struct migration_source_config *cfg,
+			   struct error *err) __must_check;
+/* Any thread. -EALREADY after GO ("too late") or when it is over. */
+int migration_source_cancel(struct migration_source *s, struct error *err);
+void migration_source_stats(struct migration_source *s,
+			    struct migration_stats *out);
+/* Until it is over. Not in the loop's thread: the migration needs the loop. */
+void migration_source_wait(struct migration_source *s);
+/* Cancels if it still can, waits, frees. The loop's thread may call it only
+ * after the last notify. */
+void migration_source_destroy(struct migration_source *s);
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "migration/vm_ops.h"
+
+const struct migration_vm_ops migration_vm_ops = {
+	.dirty_start = dirty_start,
+	.dirty_stop = dirty_stop,
+	.dirty_sync = dirty_sync,
+	.dirty_clear = dirty_clear,
+	.pause = vm_pause,
+	.quiesce = vm_quiesce,
+	.save = vm_save,
+	.load = vm_load,
+	.activate = vm_activate,
+	.deactivate = vm_deactivate,
+	.run = vm_run,
+	.announce = vm_announce,
+	.get_state = vm_get_state,
+};
