@@ -82,6 +82,7 @@ struct block_driver {
  * if the driver can't ask before, and then equals options.size). */
 struct block {
 	const struct block_driver *driver;
+	struct loop *loop;		/* set by block_open */
 	uint64_t size;			/* bytes */
 	uint32_t block_size;		/* preferred request alignment, >= 512 */
 	bool readonly;

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Disks by URI: finds the driver, and checks each request before a driver
+ * sees it. Everything in the loop's thread.
+ */
+#include "devices/block/block.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A build may have no driver at all, then the linker makes no section. */
+extern const struct block_driver *const __start_block_drivers[]
+	__attribute__((weak));
+extern const struct block_driver *const __stop_block_drivers[]
+	__attribute__((weak));
+
+static const struct block_driver *driver_find(const char *scheme, size_t len)
+{
+	const struct block_driver *const *d;
+
+	for (d = __start_block_drivers; d < __stop_block_drivers; d++)
+		if (strlen((*d)->scheme) == len &&
+		    !memcmp((*d)->scheme, scheme, len))
+			return *d;
+	return NULL;
+}
+
+/* "file, nbd": what this binary can open. */
+static void list_schemes(char *buf, size_t size)
+{
+	const struct block_driver *const *d;
+	size_t n = 0;
+
+	buf[0] = '\0';
+	for (d = __start_block_drivers; d < __stop_block_drivers; d++)
+		if (n < size)
+			n += (size_t)snprintf(buf + n, size - n, "%s%s:",
+					      n ? ", " : "", (*d)->scheme);
+}
+
+int block_open(struct block **out, const struct block_options *opt,
+	       const struct block_events *events, struct loop *loop,
+	       const struct log *log, struct error *err)
+{
+	const char *colon = strchr(opt->uri, ':');
+	const struct block_driver *drv = NULL;
+	char known[256];
+	int ret;
+
+	if (!colon || opt->uri[0] == '/' || opt->uri[0] == '.')
+		drv = driver_find("file", 4);
+	else
+		drv = driver_find(opt->uri, (size_t)(colon - opt->uri));
+	if (!drv) {
+		list_schemes(known, sizeof(known));
+		return error_set(err, EINVAL,
+				 "disk %s: no such kind of disk; this binary knows a path and %s",
+				 opt->uri, known[0] ? known : "nothing");
+	}
+	ret = drv->open(out, opt, events, loop, log, err);
+	if (ret) {
+		error_prefix(err, "disk %s", opt->uri);
+		return ret;
+	}
+	(*out)->driver = drv;
+	(*out)->loop = loop;
+	return 0;
+}
+
+void block_close(struct block *blk)
+{
+	if (blk)
+		blk->driver->close(blk);
+}
+
+int block_activate(struct block *blk, struct error *err)
+{
+	int ret;
+
+	if (blk->active)
+		return 0;
+	ret = blk->driver->activate(blk, err);
+	blk->active = !ret;
+	return ret;
+}
+
+int block_deactivate(struct block *blk, struct error *err)
+{
+	int ret;
+
+	if (!blk->active)
+		return 0;
+	ret = blk->driver->deactivate(blk, err);
+	blk->active = ret;
+	return ret;
+}
+
+static uint64_t iov_bytes(const struct block_request *req)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < req->niov; i++)
+		sum += req->iov[i].iov_len;
+	return sum;
+}
+
+static int check(const struct block *blk, const struct block_request *req)
+{
+	bool data = req->op == BLOCK_READ || req->op == BLOCK_WRITE;
+
+	if (req->op < BLOCK_READ || req->op > BLOCK_WRITE_ZEROES)
+		return -EINVAL;
+	if (!blk->active)
+		return -ENODEV;
+	if (req->op == BLOCK_FLUSH)
+		return 0;
+	if (req->op != BLOCK_READ && blk->readonly)
+		return -EROFS;
+	if (!range_within(req->offset, req->len, blk->size))
+		return -EINVAL;
+	if (data && iov_bytes(req) != req->len)
+		return -EINVAL;
+	return 0;
+}
+
+static void refuse(void *arg)
+{
+	struct block_request *req = arg;
+
+	req->done(req, req->result);
+}
+
+void block_submit(struct block *blk, struct block_request *req)
+{
+	bool nothing = req->op != BLOCK_FLUSH && !req->len;
+
+	req->result = check(blk, req);
+	if (req->result || nothing)
+		loop_post(blk->loop, refuse, req);
+	else
+		blk->driver->submit(blk, req);
+}
