@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tests/lib/fake_env.h"
+#include "tests/lib/move.h"
 
 #define BASE 0x3f8
 #define GSI 4
@@ -256,22 +257,9 @@ static void reset_returns_registers_to_power_on(void **state)
 	assert_int_equal(in(r, LSR), 0x60);
 }
 
-/* Save @from and load it into a port of another machine, which starts. */
 static void move(struct rig *from, struct rig *to)
 {
-	const struct state_table *table = from->dev->class->state;
-	struct error err = ERROR_INIT;
-	struct state_writer w;
-	size_t len;
-	void *fdt;
-
-	assert_int_equal(state_writer_init(&w, &err), 0);
-	assert_int_equal(state_save(&w, "serial", table, from->dev, &err), 0);
-	assert_int_equal(state_writer_finish(&w, &fdt, &len, &err), 0);
-	assert_int_equal(state_check(fdt, len, &err), 0);
-	assert_int_equal(state_load(fdt, "serial", table, to->dev, &err), 0);
-	to->dev->class->start(to->dev, &err);
-	free(fdt);
+	move_state(from->dev, to->dev);
 }
 
 static void pending_thre_survives_a_move(void **state)
