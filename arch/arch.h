@@ -104,7 +104,7 @@ void arch_vcpu_describe(struct arch_vcpu *cpu, struct memory *mem, char *buf,
  * State. The objects belong to the architecture; get() reads KVM into the
  * object, put() writes the object into KVM, each in the order of the ordered
  * tables of arch/<a>/. All vCPUs stand still. put() of the VM comes first,
- * then each vCPU, then arch_state_finish().
+ * then each vCPU, then arch_clock_start() when it runs.
  */
 extern const struct state_table arch_vm_table;
 extern const struct state_table arch_vcpu_table;
@@ -114,8 +114,10 @@ int arch_vm_get(struct arch_vm *arch, struct error *err);
 int arch_vm_put(struct arch_vm *arch, struct error *err);
 int arch_vcpu_get(struct arch_vcpu *cpu, struct error *err);
 int arch_vcpu_put(struct arch_vcpu *cpu, struct error *err);
-/* After all vCPUs' put(): what needs all of them (clock, soft-lockup note). */
-int arch_state_finish(struct arch_vm *arch, struct error *err);
+/* Just before a loaded VM runs: set the clocks, @elapsed_ns on from where they
+ * stood when they were saved. */
+int arch_clock_start(struct arch_vm *arch, uint64_t elapsed_ns,
+		     struct error *err);
 /* Before a vCPU runs again after a pause (KVM_KVMCLOCK_CTRL). */
 void arch_vcpu_resume(struct arch_vcpu *cpu);
 

@@ -22,8 +22,7 @@
 
 struct vm;
 
-/* From now on writes are recorded. With *all_dirty true on return, every page
- * counts as dirty and the first dirty_sync() says so (KVM's initially-set). */
+/* From now on writes are recorded; every page counts as dirty at first. */
 int dirty_start(struct vm *vm, struct error *err) __must_check;
 void dirty_stop(struct vm *vm);
 
@@ -33,7 +32,8 @@ int dirty_sync(struct vm *vm, unsigned int region, unsigned long *bitmap,
 	       struct error *err) __must_check;
 
 /* Re-protect pages [first, first + npages) of @region, both multiples of 64
- * (npages may end at the region's end), about to be sent. */
+ * (npages may end at the region's end), about to be sent. @bitmap is the whole
+ * region's, as dirty_sync() filled it. */
 int dirty_clear(struct vm *vm, unsigned int region, uint64_t first,
 		uint64_t npages, const unsigned long *bitmap,
 		struct error *err) __must_check;

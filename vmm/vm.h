@@ -78,10 +78,25 @@ struct vm {
 	unsigned int nvcpus;
 	struct kvm_vm *kvm;		/* vmm/kvm.h */
 	struct arch_vm *arch;
-	enum vm_state state;		/* under lock */
-	pthread_mutex_t lock;		/* state, idle */
+	pthread_mutex_t lock;		/* state, notes, fate_pending */
 	pthread_cond_t idle;		/* a device became idle */
-	bool active;			/* devices hold their locks */
+	enum vm_state state;
+	bool fate_pending;		/* the guest is on its way out */
+	struct list notes;		/* for the loop: events, fates */
+	struct loop_fd note_fd;		/* eventfd that says so */
+	bool active;			/* devices hold their locks; loop only */
+	uint64_t saved_at;		/* now_ns() when the clocks were read */
+	uint64_t loaded_at;		/* since when the clocks stand still; 0:
+					 * they don't */
+	struct loop_timer announce;
+	unsigned int announce_round;
+
+	pthread_mutex_t vcpus_lock;	/* the rest */
+	pthread_cond_t vcpus_go;
+	pthread_cond_t vcpus_parked;
+	bool vcpus_stop;
+	bool vcpus_quit;
+
 	struct vm_config cfg;
 };
 
@@ -115,9 +130,13 @@ int vm_quiesce(struct vm *vm, uint64_t deadline, struct error *err) __must_check
  * state tree (malloc'ed). The VM is paused and quiet. Any thread. */
 int vm_save(struct vm *vm, void **fdt, size_t *len, struct error *err)
 	__must_check;
-/* Load a state tree into a VM that has never run. Any thread. */
-int vm_load(struct vm *vm, const void *fdt, size_t len, struct error *err)
-	__must_check;
+/* now_ns() of the moment at which the last vm_save() read the clocks. */
+uint64_t vm_saved_at(struct vm *vm);
+/* Load a state tree into a VM that has never run. Any thread. @age_ns says how
+ * long ago, as of this call, the source's vm_save() read the clocks: the guest's
+ * clocks go on by that and by what passes until vm_run(). */
+int vm_load(struct vm *vm, const void *fdt, size_t len, uint64_t age_ns,
+	    struct error *err) __must_check;
 
 /* The VM has arrived and runs: tell the network. Five rounds in the
  * background. Any thread. */

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Notes from any thread to the loop: events for people, and the guest's fate
+ * (a vCPU can't reset the machine that it is part of).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/fd.h"
+#include "vmm/vm_internal.h"
+
+struct note {
+	struct list link;
+	enum vm_fate fate;	/* 0: an event */
+	enum vm_event event;
+	int value;
+	char detail[256];
+};
+
+static void add(struct vm *vm, const struct note *from, const char *detail)
+{
+	struct note *n = malloc(sizeof(*n));
+
+	if (!n)
+		abort();	/* our own invariant: no note is lost */
+	*n = *from;
+	snprintf(n->detail, sizeof(n->detail), "%s", detail);
+	pthread_mutex_lock(&vm->lock);
+	if (n->fate)
+		vm->fate_pending = true;
+	list_add_tail(&vm->notes, &n->link);
+	pthread_mutex_unlock(&vm->lock);
+	fd_event_signal(vm->note_fd.fd);
+}
+
+void vm_end(struct vm *vm, enum vm_fate fate, int value, const char *why)
+{
+	add(vm, &(struct note){ .fate = fate, .value = value }, why);
+}
+
+void vm_note_event(struct vm *vm, enum vm_event event, int value,
+		   const char *detail)
+{
+	add(vm, &(struct note){ .event = event, .value = value }, detail);
+}
+
+static struct note *take(struct vm *vm)
+{
+	struct note *n = NULL;
+
+	pthread_mutex_lock(&vm->lock);
+	if (!list_empty(&vm->notes)) {
+		n = list_entry(vm->notes.next, struct note, link);
+		list_del(&n->link);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
+static void over(struct vm *vm, enum vm_state state, int value,
+		 const char *detail)
+{
+	vm_pause(vm, state);
+	vm->cfg.event(vm->cfg.event_arg, VM_EVENT_SHUTDOWN, value, detail);
+}
+
+static void do_reset(struct vm *vm)
+{
+	struct error err = ERROR_INIT;
+
+	if (vm_reset(vm, &err) < 0) {
+		log_error(&vm->log, "can't reboot: %s", err.msg);
+		over(vm, VM_SHUTDOWN, 1, err.msg);
+	}
+}
+
+static void carry_out(struct vm *vm, const struct note *n)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->fate_pending = false;
+	pthread_mutex_unlock(&vm->lock);
+	switch (n->fate) {
+	case VM_FATE_RESET:
+		do_reset(vm);
+		break;
+	case VM_FATE_OFF:
+		over(vm, VM_SHUTDOWN, 0, n->detail);
+		break;
+	case VM_FATE_EXIT:
+		over(vm, VM_SHUTDOWN, n->value, n->detail);
+		break;
+	case VM_FATE_ERROR:
+		over(vm, VM_INTERNAL_ERROR, 1, n->detail);
+		break;
+	}
+}
+
+static void on_notes(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	struct note *n;
+
+	fd_event_take(vm->note_fd.fd);
+	/* one a turn: the callback may destroy the VM */
+	n = take(vm);
+	if (!n)
+		return;
+	fd_event_signal(vm->note_fd.fd);
+	if (n->fate)
+		carry_out(vm, n);
+	else
+		vm->cfg.event(vm->cfg.event_arg, n->event, n->value,
+			      n->detail);
+	free(n);
+}
+
+int vm_notes_init(struct vm *vm, struct error *err)
+{
+	list_init(&vm->notes);
+	vm->note_fd = (struct loop_fd){
+		.fd = fd_event(), .events = EPOLLIN, .fn = on_notes, .arg = vm
+	};
+	if (vm->note_fd.fd < 0)
+		return error_set(err, -vm->note_fd.fd, "eventfd: %s",
+				 strerror(-vm->note_fd.fd));
+	return loop_add(vm->loop, &vm->note_fd, err);
+}
+
+void vm_notes_exit(struct vm *vm)
+{
+	struct note *n;
+
+	loop_del(vm->loop, &vm->note_fd);
+	fd_close(&vm->note_fd.fd);
+	while ((n = take(vm)))
+		free(n);
+}

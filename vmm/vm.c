@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libfdt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/arch.h"
+#include "vmm/base/fd.h"
+#include "vmm/kvm.h"
+#include "vmm/tree.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm_internal.h"
+
+#define ANNOUNCE_ROUNDS 5
+#define ANNOUNCE_FIRST_MS 50
+#define ANNOUNCE_STEP_MS 100
+
+static const char *const state_names[] = {
+	[VM_PRELAUNCH] = "prelaunch",
+	[VM_INMIGRATE] = "inmigrate",
+	[VM_RUNNING] = "running",
+	[VM_PAUSED] = "paused",
+	[VM_FINISH_MIGRATE] = "finish-migrate",
+	[VM_POSTMIGRATE] = "postmigrate",
+	[VM_SHUTDOWN] = "shutdown",
+	[VM_INTERNAL_ERROR] = "internal-error",
+};
+
+const char *vm_state_name(enum vm_state state)
+{
+	return state_names[state];
+}
+
+enum vm_state vm_get_state(struct vm *vm)
+{
+	enum vm_state state;
+
+	pthread_mutex_lock(&vm->lock);
+	state = vm->state;
+	pthread_mutex_unlock(&vm->lock);
+	return state;
+}
+
+void vm_set_state(struct vm *vm, enum vm_state state)
+{
+	enum vm_state old;
+
+	pthread_mutex_lock(&vm->lock);
+	old = vm->state;
+	vm->state = state;
+	pthread_mutex_unlock(&vm->lock);
+	if (old == VM_RUNNING && state != VM_RUNNING)
+		vm_note_event(vm, VM_EVENT_STOP, 0, vm_state_name(state));
+	if (old != VM_RUNNING && state == VM_RUNNING)
+		vm_note_event(vm, VM_EVENT_RESUME, 0, "");
+}
+
+static int create_memory(struct vm *vm, struct error *err)
+{
+	struct memory_range range[MEMORY_MAX_REGIONS];
+	int node = fdt_path_offset(vm->tree, "/memory");
+	const char *backing = tree_str(vm->tree, node, "godwit,backing", "anon");
+	unsigned int n = 0;
+	int ret, len = 0;
+
+	if (node < 0 || !fdt_getprop(vm->tree, node, "reg", &len))
+		return error_set(err, EINVAL, "machine tree: no /memory with reg");
+	while (n < MEMORY_MAX_REGIONS && (n + 1) * 16 <= (unsigned int)len) {
+		ret = tree_reg(vm->tree, node, n, &range[n].base,
+			       &range[n].size, err);
+		if (ret < 0)
+			return ret;
+		n++;
+	}
+	ret = memory_init(&vm->mem, range, n,
+			  strcmp(backing, "memfd") ? MEMORY_ANON : MEMORY_MEMFD,
+			  err);
+	return ret < 0 ? ret : kvm_map_memory(vm->kvm, &vm->mem, err);
+}
+
+static int count_cpus(struct vm *vm, struct error *err)
+{
+	int cpus = fdt_path_offset(vm->tree, "/cpus"), node;
+
+	if (cpus >= 0)
+		fdt_for_each_subnode(node, vm->tree, cpus)
+			if (!strncmp(fdt_get_name(vm->tree, node, NULL),
+				     "cpu@", 4))
+				vm->nvcpus++;
+	if (!vm->nvcpus || vm->nvcpus > arch_board.max_vcpus)
+		return error_set(err, EINVAL, "machine tree: %u vCPUs (accepted: 1 to %u)",
+				 vm->nvcpus, arch_board.max_vcpus);
+	return 0;
+}
+
+static int copy_tree(struct vm *vm, const void *tree, struct error *err)
+{
+	size_t len = fdt_totalsize(tree);
+	const char *model;
+	int ret = tree_check(tree, len, err);
+
+	if (ret < 0)
+		return ret;
+	model = tree_str(tree, 0, "model", "?");
+	if (strcmp(model, arch_board.name))
+		return error_set(err, ENOTSUP, "this machine is %s, this host runs %s guests: a VM can't move between architectures",
+				 model, arch_board.name);
+	vm->tree = malloc(len);
+	if (!vm->tree)
+		return error_set(err, ENOMEM, "no memory for the machine tree");
+	memcpy(vm->tree, tree, len);
+	vm->name = tree_str(vm->tree, 0, "godwit,name", "vm");
+	snprintf(vm->log.name, sizeof(vm->log.name), "%s", vm->name);
+	return count_cpus(vm, err);
+}
+
+static int build(struct vm *vm, struct error *err)
+{
+	int ret = copy_tree(vm, vm->cfg.tree, err);
+
+	if (!ret)
+		ret = kvm_vm_create(&vm->kvm, err);
+	if (!ret)
+		ret = arch_tree_check(vm->tree, vm->kvm->dev_fd, err);
+	if (!ret)
+		ret = arch_vm_create(&vm->arch, vm->kvm->dev_fd,
+				     vm->kvm->vm_fd, vm->tree, &vm->log, err);
+	if (!ret)
+		ret = create_memory(vm, err);
+	if (!ret)
+		ret = vcpus_create(vm, err);
+	if (ret)
+		return ret;
+	machine_env_init(vm);
+	return machine_create_devices(vm, err);
+}
+
+int vm_create(struct vm **out, const struct vm_config *cfg, struct error *err)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	pthread_condattr_t attr;
+	int ret;
+
+	if (!vm)
+		return error_set(err, ENOMEM, "no memory for a VM");
+	vm->cfg = *cfg;
+	vm->log = cfg->log;
+	vm->loop = cfg->loop;
+	vm->mem.fd = -1;
+	vm->note_fd.fd = -1;
+	vm->state = cfg->incoming ? VM_INMIGRATE : VM_PRELAUNCH;
+	list_init(&vm->devices);
+	list_init(&vm->notes);
+	loop_timer_init(&vm->announce, NULL, NULL);
+	bus_init(&vm->pio);
+	bus_init(&vm->mmio);
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->vcpus_lock, NULL);
+	pthread_cond_init(&vm->vcpus_go, NULL);
+	pthread_cond_init(&vm->vcpus_parked, NULL);
+	/* deadlines are of the monotonic clock */
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&vm->idle, &attr);
+	pthread_condattr_destroy(&attr);
+	ret = vm_notes_init(vm, err);
+	if (!ret)
+		ret = build(vm, err);
+	if (ret < 0) {
+		vm_destroy(vm);
+		return ret;
+	}
+	vm->cfg.tree = vm->tree;
+	*out = vm;
+	return 0;
+}
+
+static void do_destroy(void *arg)
+{
+	struct vm *vm = arg;
+
+	loop_timer_cancel(&vm->announce);
+	machine_destroy_devices(vm);
+	vm_notes_exit(vm);
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	vcpus_destroy(vm);
+	loop_call(vm->loop, do_destroy, vm);
+	arch_vm_destroy(vm->arch);
+	kvm_vm_destroy(vm->kvm);
+	memory_exit(&vm->mem);
+	pthread_cond_destroy(&vm->idle);
+	pthread_cond_destroy(&vm->vcpus_parked);
+	pthread_cond_destroy(&vm->vcpus_go);
+	pthread_mutex_destroy(&vm->vcpus_lock);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm->tree);
+	free(vm);
+}
+
+static int open_image(const char *what, const char *path, struct error *err)
+{
+	int fd;
+
+	if (!path)
+		return -1;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		error_set(err, errno, "can't open %s %s: %s", what, path,
+			  strerror(errno));
+	return fd;
+}
+
+static int load_images(struct vm *vm, struct error *err)
+{
+	int chosen = fdt_path_offset(vm->tree, "/chosen"), ret = -EINVAL;
+	struct arch_boot boot = {
+		.kernel_fd = -1,
+		.initrd_fd = -1,
+		.cmdline = tree_str(vm->tree, chosen, "bootargs", ""),
+	};
+
+	boot.kernel_fd = open_image("kernel", tree_str(vm->tree, chosen,
+						       "godwit,kernel", NULL),
+				    err);
+	if (!err->code)
+		boot.initrd_fd = open_image("initrd",
+					    tree_str(vm->tree, chosen,
+						     "godwit,initrd", NULL),
+					    err);
+	if (!err->code && boot.kernel_fd < 0)
+		error_set(err, ENOENT, "no kernel to boot: give one with --kernel");
+	if (!err->code)
+		ret = arch_boot_load(vm->arch, &vm->mem, &boot, err);
+	fd_close(&boot.kernel_fd);
+	fd_close(&boot.initrd_fd);
+	return err->code ? -err->code : ret;
+}
+
+int vm_boot(struct vm *vm, struct error *err)
+{
+	int ret = load_images(vm, err);
+
+	for (unsigned int i = 0; i < vm->nvcpus && !ret; i++)
+		ret = arch_vcpu_reset(vm->vcpu[i].arch, err);
+	return ret;
+}
+
+/* A call of every device, in the loop's thread. */
+struct device_call {
+	struct vm *vm;
+	int (*fn)(struct vm *vm, struct error *err);
+	struct error *err;
+	int ret;
+};
+
+static void call_devices(void *arg)
+{
+	struct device_call *c = arg;
+
+	c->ret = c->fn(c->vm, c->err);
+}
+
+static int in_loop(struct vm *vm, int (*fn)(struct vm *vm, struct error *err),
+		   struct error *err)
+{
+	struct device_call c = { .vm = vm, .fn = fn, .err = err };
+
+	loop_call(vm->loop, call_devices, &c);
+	return c.ret;
+}
+
+static void deactivate_until(struct vm *vm, const struct device *end,
+			     struct error *err)
+{
+	struct device *dev;
+	struct error e = ERROR_INIT;
+
+	list_for_each(dev, &vm->devices, link) {
+		if (dev == end)
+			return;
+		if (dev->class->deactivate &&
+		    dev->class->deactivate(dev, &e) < 0)
+			error_add(err, e.code, "%s: %s", dev->name, e.msg);
+	}
+}
+
+static int activate(struct vm *vm, struct error *err)
+{
+	struct device *dev;
+	struct error ignored = ERROR_INIT;
+
+	if (vm->active)
+		return 0;
+	list_for_each(dev, &vm->devices, link)
+		if (dev->class->activate && dev->class->activate(dev, err) < 0) {
+			error_prefix(err, "%s", dev->name);
+			deactivate_until(vm, dev, &ignored);
+			return -err->code;
+		}
+	vm->active = true;
+	return 0;
+}
+
+int vm_activate(struct vm *vm, struct error *err)
+{
+	return in_loop(vm, activate, err);
+}
+
+static int deactivate(struct vm *vm, struct error *err)
+{
+	if (!vm->active)
+		return 0;
+	deactivate_until(vm, NULL, err);
+	vm->active = false;
+	return err->code ? -err->code : 0;
+}
+
+int vm_deactivate(struct vm *vm, struct error *err)
+{
+	return in_loop(vm, deactivate, err);
+}
+
+static int start_devices(struct vm *vm, struct error *err)
+{
+	struct device *dev;
+
+	list_for_each(dev, &vm->devices, link)
+		if (dev->class->start && dev->class->start(dev, err) < 0) {
+			error_prefix(err, "%s", dev->name);
+			return -err->code;
+		}
+	return 0;
+}
+
+static int stop_devices(struct vm *vm, struct error *err)
+{
+	struct device *dev;
+
+	list_for_each(dev, &vm->devices, link)
+		if (dev->class->stop)
+			dev->class->stop(dev);
+	return 0;
+}
+
+int vm_run(struct vm *vm, struct error *err)
+{
+	uint64_t since = vm->loaded_at;
+	int ret = in_loop(vm, start_devices, err);
+
+	vm->loaded_at = 0;
+	if (!ret && since)
+		ret = arch_clock_start(vm->arch, now_ns() - since, err);
+	if (ret < 0)
+		return ret;
+	vm_set_state(vm, VM_RUNNING);
+	vcpus_resume(vm);
+	return 0;
+}
+
+void vm_pause(struct vm *vm, enum vm_state state)
+{
+	vcpus_pause(vm);
+	vm_set_state(vm, state);
+}
+
+static struct device *busy_device(struct vm *vm)
+{
+	struct device *dev;
+
+	list_for_each(dev, &vm->devices, link)
+		if (atomic_load(&dev->inflight))
+			return dev;
+	return NULL;
+}
+
+int vm_quiesce(struct vm *vm, uint64_t deadline, struct error *err)
+{
+	struct timespec until = {
+		.tv_sec = (time_t)(deadline / NSEC_PER_SEC),
+		.tv_nsec = (long)(deadline % NSEC_PER_SEC),
+	};
+	struct device *dev;
+	int ret = in_loop(vm, stop_devices, err);
+
+	pthread_mutex_lock(&vm->lock);
+	while ((dev = busy_device(vm)) && ret != ETIMEDOUT)
+		ret = pthread_cond_timedwait(&vm->idle, &vm->lock, &until);
+	if (dev)
+		error_set(err, ETIMEDOUT, "%s still has %u requests under way",
+			  dev->name, atomic_load(&dev->inflight));
+	else if (vm->fate_pending)
+		error_set(err, ESHUTDOWN, "the guest is shutting down or rebooting");
+	pthread_mutex_unlock(&vm->lock);
+	return err->code ? -err->code : 0;
+}
+
+static void on_announce(void *arg)
+{
+	struct vm *vm = arg;
+	struct device *dev;
+	unsigned int round = vm->announce_round++;
+	uint64_t gap = ANNOUNCE_FIRST_MS + ANNOUNCE_STEP_MS * round;
+
+	list_for_each(dev, &vm->devices, link)
+		if (dev->class->announce)
+			dev->class->announce(dev, round);
+	if (vm->announce_round < ANNOUNCE_ROUNDS)
+		loop_timer_set(vm->loop, &vm->announce,
+			       now_ns() + gap * NSEC_PER_MSEC);
+}
+
+static int start_announce(struct vm *vm, struct error *err)
+{
+	vm->announce_round = 0;
+	loop_timer_init(&vm->announce, on_announce, vm);
+	on_announce(vm);
+	return 0;
+}
+
+void vm_announce(struct vm *vm)
+{
+	struct error ignored = ERROR_INIT;
+
+	in_loop(vm, start_announce, &ignored);
+}
+
+int vm_reset(struct vm *vm, struct error *err)
+{
+	struct device *dev;
+	int ret;
+
+	vcpus_pause(vm);
+	list_for_each(dev, &vm->devices, link)
+		if (dev->class->reset)
+			dev->class->reset(dev);
+	ret = arch_vm_reset(vm->arch, err);
+	if (!ret)
+		ret = vm_boot(vm, err);
+	if (ret < 0)
+		return ret;
+	vm_note_event(vm, VM_EVENT_RESET, 0, "");
+	return vm_run(vm, err);
+}
+
+void vm_power_button(struct vm *vm)
+{
+	struct device *dev;
+
+	list_for_each(dev, &vm->devices, link)
+		if (dev->class->power_button)
+			dev->class->power_button(dev);
+	vm_note_event(vm, VM_EVENT_POWERDOWN, 0, "");
+}

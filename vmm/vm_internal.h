@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Between the files of vmm/ that make up a struct vm. */
+#ifndef GODWIT_VM_INTERNAL_H
+#define GODWIT_VM_INTERNAL_H
+
+#include "vmm/vm.h"
+
+/* Why a guest stops being runnable. */
+enum vm_fate {
+	VM_FATE_RESET = 1,
+	VM_FATE_OFF,		/* powered off */
+	VM_FATE_EXIT,		/* debug-exit; the value is the exit status */
+	VM_FATE_ERROR,		/* a vCPU can't go on */
+};
+
+/* Tell the loop; carried out there. Any thread, never waits. @why is copied. */
+void vm_end(struct vm *vm, enum vm_fate fate, int value, const char *why);
+/* Queue an event for cfg.event(). Any thread, never waits. */
+void vm_note_event(struct vm *vm, enum vm_event event, int value,
+		   const char *detail);
+
+int vm_notes_init(struct vm *vm, struct error *err) __must_check;
+void vm_notes_exit(struct vm *vm);
+
+/* machine.c: devices from the tree, and back. */
+void machine_env_init(struct vm *vm);
+int machine_create_devices(struct vm *vm, struct error *err) __must_check;
+void machine_destroy_devices(struct vm *vm);
+
+void vm_set_state(struct vm *vm, enum vm_state state);
+
+#endif

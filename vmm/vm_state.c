@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A VM's state as a tree: "machine" (interrupt controllers, clocks), "cpu@N",
+ * and a node a device.
+ */
+#include <errno.h>
+#include <libfdt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "arch/arch.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+static int save_vcpus(struct vm *vm, struct state_writer *w, struct error *err)
+{
+	for (unsigned int i = 0; i < vm->nvcpus; i++) {
+		struct arch_vcpu *cpu = vm->vcpu[i].arch;
+		char node[16];
+		int ret;
+
+		snprintf(node, sizeof(node), "cpu@%x", i);
+		ret = arch_vcpu_get(cpu, err);
+		if (ret < 0) {
+			error_prefix(err, "%s", node);
+			return ret;
+		}
+		ret = state_save(w, node, &arch_vcpu_table,
+				 arch_vcpu_state(cpu), err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static int save_devices(struct vm *vm, struct state_writer *w,
+			struct error *err)
+{
+	struct device *dev;
+	int ret;
+
+	list_for_each(dev, &vm->devices, link) {
+		if (!dev->class->state)
+			continue;
+		device_lock(dev);
+		ret = state_save(w, dev->name, dev->class->state, dev, err);
+		device_unlock(dev);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+int vm_save(struct vm *vm, void **fdt, size_t *len, struct error *err)
+{
+	struct state_writer w;
+	int ret = state_writer_init(&w, err);
+
+	if (ret < 0)
+		return ret;
+	vm->saved_at = now_ns();
+	ret = arch_vm_get(vm->arch, err);
+	if (!ret)
+		ret = save_vcpus(vm, &w, err);
+	if (!ret)
+		ret = state_save(&w, "machine", &arch_vm_table,
+				 arch_vm_state(vm->arch), err);
+	if (!ret)
+		ret = save_devices(vm, &w, err);
+	if (ret < 0) {
+		state_writer_abort(&w);
+		return ret;
+	}
+	return state_writer_finish(&w, fdt, len, err);
+}
+
+static bool known_node(struct vm *vm, const char *name)
+{
+	struct device *dev;
+	unsigned int index;
+	char canonical[16];
+
+	if (!strcmp(name, "machine"))
+		return true;
+	if (sscanf(name, "cpu@%x", &index) == 1 && index < vm->nvcpus) {
+		snprintf(canonical, sizeof(canonical), "cpu@%x", index);
+		return !strcmp(name, canonical);
+	}
+	list_for_each(dev, &vm->devices, link)
+		if (dev->class->state && !strcmp(dev->name, name))
+			return true;
+	return false;
+}
+
+/* State of something that this machine has not got would be lost. */
+static int refuse_unknown(struct vm *vm, const void *fdt, struct error *err)
+{
+	int node;
+
+	fdt_for_each_subnode(node, fdt, 0) {
+		const char *name = fdt_get_name(fdt, node, NULL);
+
+		if (!name || !known_node(vm, name))
+			return error_set(err, EINVAL, "state of \"%s\", which this machine has not got",
+					 name ? name : "?");
+	}
+	return 0;
+}
+
+static int load_vcpus(struct vm *vm, const void *fdt, struct error *err)
+{
+	int ret;
+
+	for (unsigned int i = 0; i < vm->nvcpus; i++) {
+		struct arch_vcpu *cpu = vm->vcpu[i].arch;
+		char node[16];
+
+		snprintf(node, sizeof(node), "cpu@%x", i);
+		ret = state_load(fdt, node, &arch_vcpu_table,
+				 arch_vcpu_state(cpu), err);
+		if (ret < 0)
+			return ret;
+		ret = arch_vcpu_put(cpu, err);
+		if (ret < 0) {
+			error_prefix(err, "%s", node);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static int load_devices(struct vm *vm, const void *fdt, struct error *err)
+{
+	struct device *dev;
+	int ret;
+
+	list_for_each(dev, &vm->devices, link) {
+		if (!dev->class->state)
+			continue;
+		device_lock(dev);
+		ret = state_load(fdt, dev->name, dev->class->state, dev, err);
+		device_unlock(dev);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+uint64_t vm_saved_at(struct vm *vm)
+{
+	return vm->saved_at;
+}
+
+int vm_load(struct vm *vm, const void *fdt, size_t len, uint64_t age_ns,
+	    struct error *err)
+{
+	int ret = state_check(fdt, len, err);
+
+	if (!ret)
+		ret = refuse_unknown(vm, fdt, err);
+	if (!ret)
+		ret = state_load(fdt, "machine", &arch_vm_table,
+				 arch_vm_state(vm->arch), err);
+	if (!ret)
+		ret = arch_vm_put(vm->arch, err);
+	if (!ret)
+		ret = load_vcpus(vm, fdt, err);
+	if (!ret)
+		ret = load_devices(vm, fdt, err);
+	vm->loaded_at = now_ns() - age_ns;
+	return ret;
+}
