@@ -41,7 +41,7 @@ warn := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
 WERROR ?= -Werror
 san := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 CFLAGS ?= -O2 -g
-cflags := -std=gnu11 -D_GNU_SOURCE -I. -I$(O)/include $(warn) $(WERROR) $(san) \
+cflags := -std=gnu11 -D_GNU_SOURCE -DGOLDEN_ARCH='"$(ARCH)"' -I. -I$(O)/include $(warn) $(WERROR) $(san) \
 	-fno-strict-aliasing -pthread $(shell $(PKG_CONFIG) --cflags $(pkgs))
 ldlibs := $(shell $(PKG_CONFIG) --libs $(pkgs)) -lfdt -pthread
 

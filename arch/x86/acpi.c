@@ -68,9 +68,9 @@ static uint8_t *take(struct tables *t, size_t len, uint64_t *gpa)
 {
 	uint8_t *p = t->bytes + t->len;
 
+	*gpa = X86_ACPI + t->len;
 	if (len > sizeof(t->bytes) - t->len)
 		return NULL;
-	*gpa = X86_ACPI + t->len;
 	t->len = align_up(t->len + len, 64);
 	return p;
 }

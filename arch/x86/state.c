@@ -156,6 +156,7 @@ const struct state_table arch_vcpu_table = {
 	.name = "x86_vcpu",
 	.doc = "One vCPU; rows are restored in the order of arch/x86/vcpu_rows.c.",
 	.size = sizeof(struct x86_vcpu_state),
+	STATE_VISIBLE(struct x86_vcpu_state, mp_state, events),
 	STATE_FIELDS(
 		STATE_SUB(struct x86_vcpu_state, mp_state, &mp_state_table),
 		STATE_SUB(struct x86_vcpu_state, regs, &regs_table),
@@ -232,6 +233,7 @@ const struct state_table arch_vm_table = {
 	.name = "x86_vm",
 	.doc = "Interrupt controllers, timer, paravirtual clock.",
 	.size = sizeof(struct x86_vm_state),
+	STATE_VISIBLE(struct x86_vm_state, clock, ioapic),
 	STATE_FIELDS(
 		STATE_U64(struct x86_vm_state, clock, .doc = "kvmclock, ns"),
 		STATE_SUB(struct x86_vm_state, pit, &pit_table),

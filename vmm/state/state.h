@@ -60,6 +60,9 @@ struct state_table {
 	uint32_t size;		/* sizeof the object */
 	const struct state_field *fields;
 	unsigned int nfields;
+	/* Bytes [from, to) of the object are guest-visible state, by
+	 * STATE_VISIBLE: a test finds a member there that no row names. */
+	uint32_t visible_from, visible_to;
 	/*
 	 * validate() sees a scratch copy: it may only read fields that the
 	 * table names. post_load() re-derives the object's own host
@@ -129,6 +132,11 @@ struct state_table {
 	.fields = (const struct state_field[]){ __VA_ARGS__ },		\
 	.nfields = sizeof((const struct state_field[]){ __VA_ARGS__ }) / \
 		   sizeof(struct state_field)
+
+/* The group of guest-visible members: from @first to the end of @last. */
+#define STATE_VISIBLE(s, first, last)					\
+	.visible_from = offsetof(s, first),				\
+	.visible_to = offsetof(s, last) + sizeof(((s *)0)->last)
 
 /*
  * A state tree being written: a flattened device tree whose buffer grows.
