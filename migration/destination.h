@@ -36,7 +36,7 @@ struct migration_destination_config {
 	 */
 	int (*build)(void *arg, const void *tree, size_t len, struct vm **vm,
 		     struct error *err);
-	void (*destroy)(void *arg, struct vm *vm);
+	void (*destroy)(void *arg, struct vm *vm);	/* undoes build */
 	/* Stage changes. With outcome COMPLETED the VM runs here and is no
 	 * longer the destination's; with FAILED the attempt is over, its VM
 	 * destroyed, and it listens again unless once. */

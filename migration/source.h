@@ -56,6 +56,13 @@ void migration_source_stats(struct migration_source *s,
 			    struct migration_stats *out);
 /* Until it is over. Not in the loop's thread: the migration needs the loop. */
 void migration_source_wait(struct migration_source *s);
+/*
+ * Outcome UNKNOWN, or FAILED with the VM still paused: the operator says that
+ * the VM does not run on the other side. Takes the disk locks and runs it
+ * here. Not in the loop's thread.
+ */
+int migration_source_take_back(struct migration_source *s, struct error *err)
+	__must_check;
 /* Cancels if it still can, waits, frees. The loop's thread may call it only
  * after the last notify. */
 void migration_source_destroy(struct migration_source *s);

@@ -20,8 +20,9 @@ struct migration_vm_ops {
 	void (*pause)(struct vm *vm, enum vm_state state);
 	int (*quiesce)(struct vm *vm, uint64_t deadline, struct error *err);
 	int (*save)(struct vm *vm, void **fdt, size_t *len, struct error *err);
+	uint64_t (*saved_at)(struct vm *vm);
 	int (*load)(struct vm *vm, const void *fdt, size_t len,
-		    struct error *err);
+		    uint64_t age_ns, struct error *err);
 	int (*activate)(struct vm *vm, struct error *err);
 	int (*deactivate)(struct vm *vm, struct error *err);
 	int (*run)(struct vm *vm, struct error *err);

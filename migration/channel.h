@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A channel: one connection of a migration, over whichever transport its URI
+ * names. File descriptors are non-blocking underneath; the calls here wait,
+ * until done, until a deadline (now_ns() clock, 0 = none), until nothing moved
+ * for idle_ns, or until cancel_fd becomes readable (-ECANCELED).
+ *
+ * Threads: one reader and one writer at a time. channel_shutdown() and the
+ * counters from any thread.
+ */
+#ifndef GODWIT_MIGRATION_CHANNEL_H
+#define GODWIT_MIGRATION_CHANNEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "vmm/base/error.h"
+
+#define CHANNEL_URI_MAX 256
+
+struct channel;
+
+/* Bytes in and out; return what was moved, 0 at the end, or -errno. */
+struct channel_ops {
+	ssize_t (*readv)(struct channel *ch, const struct iovec *iov, int n);
+	ssize_t (*writev)(struct channel *ch, const struct iovec *iov, int n);
+};
+
+struct channel {
+	const struct channel_ops *ops;
+	int fd;				/* -1: not open */
+	int cancel_fd;			/* eventfd, not owned; -1: none */
+	uint64_t idle_ns;		/* limit without progress, 0: none */
+	atomic_ullong sent, received;	/* bytes */
+	char peer[CHANNEL_URI_MAX];	/* for messages */
+};
+
+/* How a URI scheme makes connections. */
+struct transport {
+	const char *scheme;	/* "tcp" */
+	const char *syntax;	/* "tcp:HOST:PORT" */
+	/* Return a connected, non-blocking fd. @rest follows "scheme:". */
+	int (*connect)(const char *rest, int cancel_fd, uint64_t deadline,
+		       struct error *err);
+	/* Return a listening, non-blocking fd; write its real URI. */
+	int (*listen)(const char *rest, char uri[CHANNEL_URI_MAX],
+		      struct error *err);
+	void (*unlisten)(const char *rest);	/* may be NULL */
+	void (*tune)(int fd);	/* of each connection */
+};
+
+extern const struct transport transport_tcp;
+extern const struct transport transport_unix;
+
+struct listener {
+	const struct transport *transport;
+	int fd;
+	char uri[CHANNEL_URI_MAX];
+};
+
+/* A channel that is not open: closing it is harmless. */
+void channel_init(struct channel *ch);
+int channel_connect(struct channel *ch, const char *uri, int cancel_fd,
+		    uint64_t deadline, struct error *err) __must_check;
+int channel_listen(struct listener *l, const char *uri, struct error *err)
+	__must_check;
+/* -EAGAIN when nobody is waiting. */
+int channel_accept(struct listener *l, struct channel *ch, struct error *err)
+	__must_check;
+void listener_close(struct listener *l);
+/* Two ends within this process. */
+int channel_pair(struct channel *a, struct channel *b, struct error *err)
+	__must_check;
+void channel_close(struct channel *ch);
+/* Whoever waits on it, here or there, sees its end. */
+void channel_shutdown(struct channel *ch);
+/* Nothing more will be written; the other side reads the end. */
+void channel_finish(struct channel *ch);
+/* Is @uri one that a transport understands? */
+int channel_uri_check(const char *uri, struct error *err);
+
+/* Move exactly what was asked for. The iovec is used up. */
+int channel_read(struct channel *ch, void *buf, size_t len, uint64_t deadline,
+		 struct error *err) __must_check;
+int channel_writev(struct channel *ch, struct iovec *iov, int n,
+		   uint64_t deadline, struct error *err) __must_check;
+/* Read @want bytes at least, up to all of the iovec; returns how many. */
+ssize_t channel_readv(struct channel *ch, struct iovec *iov, int n,
+		      size_t want, uint64_t deadline, struct error *err)
+	__must_check;
+/* Could a read move something (bytes, or the end) right now? */
+bool channel_readable(const struct channel *ch);
+
+/* Wait for @events on @fd: 0, -ETIMEDOUT, -ECANCELED or another -errno. */
+int channel_wait_fd(int fd, short events, int cancel_fd, uint64_t deadline);
+
+/* Scatter/gather helper: drop the first @len bytes of the vector. */
+void iovec_skip(struct iovec **iov, int *n, size_t len);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* CRC-32C (Castagnoli), as iSCSI uses it: RFC 3720, appendix B.4. */
+#ifndef GODWIT_MIGRATION_CRC32C_H
+#define GODWIT_MIGRATION_CRC32C_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Continue @crc (0 at the start) over @len bytes. */
+uint32_t crc32c(uint32_t crc, const void *buf, size_t len);
+
+#endif

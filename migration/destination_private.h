@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Shared by the files of the destination; nobody else includes it. */
+#ifndef GODWIT_MIGRATION_DESTINATION_PRIVATE_H
+#define GODWIT_MIGRATION_DESTINATION_PRIVATE_H
+
+#include <pthread.h>
+
+#include "migration/channel.h"
+#include "migration/destination.h"
+#include "migration/message.h"
+#include "migration/ram_recv.h"
+#include "migration/wire.h"
+
+enum destination_state {
+	DESTINATION_LISTENING = 1,
+	DESTINATION_NEGOTIATING,
+	DESTINATION_RECEIVING,
+	DESTINATION_LOADING,
+	DESTINATION_PREPARED,
+	DESTINATION_ORPHANED,
+	DESTINATION_STARTING,
+	DESTINATION_LINGERING,
+	DESTINATION_DISCARDING,
+	DESTINATION_MOURNING,
+	DESTINATION_RUNS,
+	DESTINATION_ENDED,
+	DESTINATION_NSTATES
+};
+
+enum destination_event {
+	DESTINATION_EV_HELLO = 1,
+	DESTINATION_EV_READY,
+	DESTINATION_EV_STATE,
+	DESTINATION_EV_PREPARED,
+	DESTINATION_EV_GO,
+	DESTINATION_EV_RUNNING,
+	DESTINATION_EV_CANCEL,
+	DESTINATION_EV_FAILED,
+	DESTINATION_EV_LOST,
+	DESTINATION_EV_QUERY,
+	DESTINATION_EV_EXPIRED,
+	DESTINATION_EV_STOP,
+	DESTINATION_EV_AGAIN,
+	DESTINATION_EV_MOURN,
+	DESTINATION_EV_OVER,
+	DESTINATION_NEVENTS
+};
+
+struct migration_destination {
+	struct migration_destination_config cfg;
+	const struct migration_vm_ops *ops;
+	struct listener listener;
+	pthread_t thread;
+	int stop_fd;
+	struct migration_progress progress;
+
+	/* the destination's thread alone */
+	struct channel control;
+	struct wire_job job;
+	struct wire_offer offer;	/* its tree is not kept */
+	struct vm *vm;
+	struct ram_recv ram;
+	bool ram_ready;
+	bool accepted;			/* ACCEPT was sent: DEAD, not REFUSE */
+	bool prepared;			/* PREPARED was sent */
+	struct message state;		/* STATE, kept until loaded */
+	uint64_t state_came;
+	struct wire_state state_head;
+	struct wire_prepared answer;
+	struct wire_running running;
+	uint64_t go_deadline;
+	struct wire_job dead;		/* the last job that was PREPARED */
+	uint64_t dead_until;		/* answer DEAD for it until then */
+	enum migration_stage stage_told;
+	struct error err;
+};
+
+/* The work of each state; returns an event. */
+unsigned int destination_listening(void *ctx);
+unsigned int destination_negotiating(void *ctx);
+unsigned int destination_receiving(void *ctx);
+unsigned int destination_loading(void *ctx);
+unsigned int destination_prepared(void *ctx);
+unsigned int destination_orphaned(void *ctx);
+unsigned int destination_starting(void *ctx);
+unsigned int destination_lingering(void *ctx);
+unsigned int destination_discarding(void *ctx);
+unsigned int destination_mourning(void *ctx);
+
+/* What an offer may say before anything is built from it. */
+int destination_check_offer(const struct wire_offer *offer, struct error *err);
+/* EV_STOP if the process ends, else @event. */
+unsigned int destination_event(struct migration_destination *d,
+			       unsigned int event);
+
+/*
+ * Visitors: connections that came while the job is known. Accept one, answer
+ * its HELLO; 0 with *hello filled in, or -errno (the visitor is gone).
+ */
+int destination_visitor(struct migration_destination *d, struct channel *ch,
+			struct wire_hello *hello, uint64_t deadline,
+			struct error *err);
+/* A visitor's QUERY: does it ask for @job? It is told REFUSE if not. */
+bool destination_asked(struct channel *ch, const struct wire_job *job);
+/* Send REFUSE, so that it arrives. */
+void destination_refuse(struct channel *ch, const char *why);
+/* Close so that what was sent last is read by the other side. */
+void destination_part(struct channel *ch);
+
+#endif

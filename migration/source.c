@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "migration/source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "migration/machine.h"
+#include "migration/message.h"
+#include "migration/source_private.h"
+#include "vmm/base/fd.h"
+#include "vmm/base/util.h"
+
+/* -- actions ------------------------------------------------------------- */
+
+/* Tell the destination to forget the job. The link may be gone: no matter. */
+static void abandon(void *ctx)
+{
+	struct migration_source *s = ctx;
+	struct error ignored = ERROR_INIT;
+
+	s->control.cancel_fd = -1;
+	for (unsigned int i = 0; i < s->nbulk; i++)
+		channel_shutdown(&s->bulk[i]);
+	if (s->control.fd >= 0)
+		(void)!message_send_job(&s->control, WIRE_CANCEL, &s->job,
+					s->err.msg, now_ns() + NSEC_PER_SEC,
+					&ignored);
+}
+
+/* The link may be dead without knowing it: ask over a new one. */
+static void hang_up(void *ctx)
+{
+	struct migration_source *s = ctx;
+
+	channel_close(&s->control);
+}
+
+/* The VM runs there: this copy is over, and the destination may forget. */
+static void say_bye(void *ctx)
+{
+	struct migration_source *s = ctx;
+	struct error ignored = ERROR_INIT;
+
+	s->ops->pause(s->cfg.vm, VM_POSTMIGRATE);
+	(void)!message_send_job(&s->control, WIRE_BYE, &s->job, NULL,
+				now_ns() + NSEC_PER_SEC, &ignored);
+}
+
+/* -- the table ------------------------------------------------------------ */
+
+static const struct machine_state states[SOURCE_NSTATES] = {
+	[SOURCE_CONNECTING] = { "CONNECTING", "connects and says HELLO",
+		MIGRATION_STAGE_PRE_MIGRATION, source_connecting, true },
+	[SOURCE_OFFERING] = { "OFFERING",
+		"sends the machine tree, opens the bulk channels",
+		MIGRATION_STAGE_RESERVATION, source_offering, true },
+	[SOURCE_COPYING] = { "COPYING", "sends rounds while the guest runs",
+		MIGRATION_STAGE_PRECOPY, source_copying, true },
+	[SOURCE_STOPPING] = { "STOPPING",
+		"stops the guest; last pages, state; gives up disk locks",
+		MIGRATION_STAGE_STOP_AND_COPY, source_stopping, true },
+	[SOURCE_PREPARING] = { "PREPARING", "waits for PREPARED",
+		MIGRATION_STAGE_STOP_AND_COPY, source_preparing, true },
+	[SOURCE_COMMITTING] = { "COMMITTING", "says GO, waits for RUNNING",
+		MIGRATION_STAGE_COMMITMENT, source_committing, false },
+	[SOURCE_ASKING] = { "ASKING",
+		"the link was lost after GO: asks over new ones",
+		MIGRATION_STAGE_COMMITMENT, source_asking, false },
+	[SOURCE_RETURNING] = { "RETURNING",
+		"takes disk locks back, then runs the guest here",
+		MIGRATION_STAGE_CLEAN_UP, source_returning, false },
+	[SOURCE_COMPLETED] = { "COMPLETED", "the VM runs there",
+		MIGRATION_STAGE_CLEAN_UP, NULL, false },
+	[SOURCE_FAILED] = { "FAILED", "the VM is here as before",
+		MIGRATION_STAGE_CLEAN_UP, NULL, false },
+	[SOURCE_CANCELLED] = { "CANCELLED", "the VM is here as before",
+		MIGRATION_STAGE_CLEAN_UP, NULL, false },
+	[SOURCE_STRANDED] = { "STRANDED",
+		"the VM is here, paused: its locks could not be taken back",
+		MIGRATION_STAGE_CLEAN_UP, NULL, false },
+	[SOURCE_UNKNOWN] = { "UNKNOWN",
+		"nobody answers after GO; the VM stays paused here",
+		MIGRATION_STAGE_CLEAN_UP, NULL, false },
+};
+
+static const char *const events[SOURCE_NEVENTS] = {
+	[SOURCE_EV_CONNECTED] = "connected",
+	[SOURCE_EV_ACCEPTED] = "ACCEPT",
+	[SOURCE_EV_CONVERGED] = "short pause predicted",
+	[SOURCE_EV_STATE_SENT] = "STATE sent",
+	[SOURCE_EV_PREPARED] = "PREPARED",
+	[SOURCE_EV_RUNNING] = "RUNNING",
+	[SOURCE_EV_DEAD] = "DEAD",
+	[SOURCE_EV_FAILED] = "failed or refused",
+	[SOURCE_EV_CAP] = "cap exceeded",
+	[SOURCE_EV_CANCEL] = "cancelled",
+	[SOURCE_EV_LOST] = "link lost",
+	[SOURCE_EV_SILENT] = "nobody answers",
+	[SOURCE_EV_RESUMED] = "runs again",
+	[SOURCE_EV_STUCK] = "locks are held elsewhere",
+};
+
+#define EDGE(s, e, n, a) \
+	MACHINE_EDGE(SOURCE_##s, SOURCE_EV_##e, SOURCE_##n, a)
+
+static const struct machine_edge edges[] = {
+	EDGE(CONNECTING, CONNECTED, OFFERING, NULL),
+	EDGE(CONNECTING, FAILED, FAILED, NULL),
+	EDGE(CONNECTING, CANCEL, CANCELLED, NULL),
+	EDGE(OFFERING, ACCEPTED, COPYING, NULL),
+	EDGE(OFFERING, FAILED, FAILED, abandon),
+	EDGE(OFFERING, CANCEL, CANCELLED, abandon),
+	EDGE(COPYING, CONVERGED, STOPPING, NULL),
+	EDGE(COPYING, FAILED, FAILED, abandon),
+	EDGE(COPYING, CANCEL, CANCELLED, abandon),
+	EDGE(STOPPING, STATE_SENT, PREPARING, NULL),
+	EDGE(STOPPING, FAILED, RETURNING, abandon),
+	EDGE(STOPPING, CAP, RETURNING, abandon),
+	EDGE(STOPPING, CANCEL, RETURNING, abandon),
+	EDGE(PREPARING, PREPARED, COMMITTING, NULL),
+	EDGE(PREPARING, FAILED, RETURNING, abandon),
+	EDGE(PREPARING, CAP, RETURNING, abandon),
+	EDGE(PREPARING, CANCEL, RETURNING, abandon),
+	EDGE(COMMITTING, RUNNING, COMPLETED, say_bye),
+	EDGE(COMMITTING, DEAD, RETURNING, NULL),
+	EDGE(COMMITTING, LOST, ASKING, hang_up),
+	EDGE(ASKING, RUNNING, COMPLETED, say_bye),
+	EDGE(ASKING, DEAD, RETURNING, NULL),
+	EDGE(ASKING, PREPARED, COMMITTING, NULL),
+	EDGE(ASKING, SILENT, UNKNOWN, NULL),
+	EDGE(RETURNING, RESUMED, FAILED, NULL),
+	EDGE(RETURNING, CANCEL, CANCELLED, NULL),
+	EDGE(RETURNING, STUCK, STRANDED, NULL),
+};
+
+const struct machine source_machine = {
+	.name = "source",
+	.states = states,
+	.nstates = ARRAY_SIZE(states),
+	.events = events,
+	.nevents = ARRAY_SIZE(events),
+	.edges = edges,
+	.nedges = ARRAY_SIZE(edges),
+	.start = SOURCE_CONNECTING,
+	/* never run a VM whose fate is not known */
+	.bug = SOURCE_UNKNOWN,
+};
+
+/* -- the thread ------------------------------------------------------------ */
+
+uint64_t source_wire_bytes(const struct migration_source *s)
+{
+	uint64_t sum = atomic_load(&s->control.sent) +
+		       atomic_load(&s->control.received);
+
+	for (unsigned int i = 0; i < s->nbulk; i++)
+		sum += atomic_load(&s->bulk[i].sent);
+	return sum;
+}
+
+static void tell(struct migration_source *s)
+{
+	struct migration_stats stats;
+
+	migration_source_stats(s, &stats);
+	if (s->cfg.notify)
+		s->cfg.notify(s->cfg.arg, &stats);
+}
+
+static void entered(void *ctx, unsigned int state)
+{
+	struct migration_source *s = ctx;
+	enum migration_stage stage = states[state].stage;
+
+	log_debug(&s->cfg.vm->log, "migration: %s", states[state].name);
+	migration_progress_stage(&s->progress, stage);
+	if (stage != s->stage_told && states[state].work)
+		tell(s);
+	s->stage_told = stage;
+}
+
+static enum migration_outcome outcome_of(unsigned int state)
+{
+	switch (state) {
+	case SOURCE_COMPLETED:
+		return MIGRATION_COMPLETED;
+	case SOURCE_CANCELLED:
+		return MIGRATION_CANCELLED;
+	case SOURCE_UNKNOWN:
+		return MIGRATION_UNKNOWN;
+	default:
+		return MIGRATION_FAILED;
+	}
+}
+
+static void clean_up(struct migration_source *s)
+{
+	if (s->ram_ready)
+		ram_send_exit(&s->ram);
+	s->ram_ready = false;
+	for (unsigned int i = 0; i < s->nbulk; i++)
+		channel_close(&s->bulk[i]);
+	channel_close(&s->control);
+}
+
+static void *source_thread(void *arg)
+{
+	struct migration_source *s = arg;
+	unsigned int final = machine_run(&source_machine, s, entered);
+	bool failed = final != SOURCE_COMPLETED;
+
+	pthread_mutex_lock(&s->progress.lock);
+	s->progress.now.wire_bytes = source_wire_bytes(s);
+	pthread_mutex_unlock(&s->progress.lock);
+	clean_up(s);
+	if (failed && !s->err.code)
+		error_set(&s->err, EIO, "migration: no edge in the table");
+	pthread_mutex_lock(&s->lock);
+	s->over = true;
+	pthread_mutex_unlock(&s->lock);
+	migration_progress_end(&s->progress, outcome_of(final),
+			       failed ? &s->err : NULL);
+	tell(s);
+	return NULL;
+}
+
+/* -- for everybody -------------------------------------------------------- */
+
+void migration_params_init(struct migration_params *p)
+{
+	memset(p, 0, sizeof(*p));
+	p->downtime_ms = 300;
+	p->max_pause_ms = 500;
+	p->channels = 1;
+	p->resolve_s = 30;
+}
+
+static int params_check(const struct migration_params *p, struct error *err)
+{
+	if (!p->channels || p->channels > MIGRATION_MAX_CHANNELS)
+		return error_set(err, EINVAL,
+				 "channels is %u, accepted are 1 to %d",
+				 p->channels, MIGRATION_MAX_CHANNELS);
+	if (!p->max_pause_ms || !p->downtime_ms)
+		return error_set(err, EINVAL,
+				 "downtime and max-pause are at least 1 ms");
+	return channel_uri_check(p->uri, err);
+}
+
+static void source_free(struct migration_source *s)
+{
+	limiter_exit(&s->limiter);
+	migration_progress_exit(&s->progress);
+	pthread_mutex_destroy(&s->lock);
+	fd_close(&s->cancel_fd);
+	free(s);
+}
+
+static struct migration_source *source_new(
+	const struct migration_source_config *cfg)
+{
+	struct migration_source *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->cfg = *cfg;
+	s->ops = cfg->ops ? cfg->ops : &migration_vm_ops;
+	strcpy(s->uri, cfg->params.uri);
+	s->cfg.params.uri = s->uri;
+	channel_init(&s->control);
+	for (unsigned int i = 0; i < MIGRATION_MAX_CHANNELS; i++)
+		channel_init(&s->bulk[i]);
+	limiter_init(&s->limiter, cfg->params.bandwidth);
+	migration_progress_init(&s->progress);
+	s->progress.now.memory_total = cfg->vm->mem.size;
+	s->progress.now.memory_remaining = cfg->vm->mem.size;
+	pthread_mutex_init(&s->lock, NULL);
+	s->cancel_fd = fd_event();
+	return s;
+}
+
+int migration_source_start(struct migration_source **out,
+			   const struct migration_source_config *cfg,
+			   struct error *err)
+{
+	struct migration_source *s;
+	int ret = params_check(&cfg->params, err);
+
+	if (ret < 0)
+		return ret;
+	s = source_new(cfg);
+	if (!s)
+		return error_set(err, ENOMEM, "no memory for a migration");
+	if (s->cancel_fd < 0 ||
+	    getrandom(s->job.id, WIRE_JOB, 0) != WIRE_JOB ||
+	    pthread_create(&s->thread, NULL, source_thread, s)) {
+		source_free(s);
+		return error_set(err, EAGAIN, "no thread for a migration");
+	}
+	*out = s;
+	return 0;
+}
+
+int migration_source_cancel(struct migration_source *s, struct error *err)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->over)
+		ret = error_set(err, EALREADY, "the migration is over");
+	else if (s->committed)
+		ret = error_set(err, EALREADY,
+				"too late to cancel: the destination was told to go");
+	else
+		s->cancelled = true;
+	pthread_mutex_unlock(&s->lock);
+	if (ret == 0)
+		fd_event_signal(s->cancel_fd);
+	return ret;
+}
+
+void migration_source_stats(struct migration_source *s,
+			    struct migration_stats *out)
+{
+	migration_progress_get(&s->progress, out);
+}
+
+void migration_source_wait(struct migration_source *s)
+{
+	if (!s->joined)
+		pthread_join(s->thread, NULL);
+	s->joined = true;
+}
+
+int migration_source_take_back(struct migration_source *s, struct error *err)
+{
+	int ret = 0;
+
+	migration_source_wait(s);
+	if (s->ops->get_state(s->cfg.vm) != VM_FINISH_MIGRATE)
+		return error_set(err, EINVAL,
+				 "nothing to take back: the VM is not held by a migration");
+	if (s->deactivated)
+		ret = s->ops->activate(s->cfg.vm, err);
+	if (ret < 0)
+		return ret;
+	s->deactivated = false;
+	return s->ops->run(s->cfg.vm, err);
+}
+
+void migration_source_destroy(struct migration_source *s)
+{
+	struct error ignored = ERROR_INIT;
+
+	if (!s)
+		return;
+	(void)migration_source_cancel(s, &ignored);
+	migration_source_wait(s);
+	source_free(s);
+}

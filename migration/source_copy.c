@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The source while the guest runs: connect, offer, rounds. */
+#include <errno.h>
+#include <string.h>
+
+#include "migration/message.h"
+#include "migration/source_private.h"
+#include "vmm/base/byteorder.h"
+#include "vmm/base/util.h"
+#include "vmm/state/state.h"
+
+#define CONNECT_NS (10 * NSEC_PER_SEC)
+#define ACCEPT_NS (60 * NSEC_PER_SEC)
+#define IDLE_NS (30 * NSEC_PER_SEC)
+#define EXPLAIN_NS (500 * NSEC_PER_MSEC)
+
+static uint64_t since_us(uint64_t start)
+{
+	return (now_ns() - start) / NSEC_PER_USEC;
+}
+
+unsigned int source_event(struct migration_source *s)
+{
+	bool cancelled;
+
+	pthread_mutex_lock(&s->lock);
+	cancelled = s->cancelled;
+	pthread_mutex_unlock(&s->lock);
+	if (cancelled) {
+		error_set(&s->err, ECANCELED, "cancelled");
+		return SOURCE_EV_CANCEL;
+	}
+	if (s->paused && (now_ns() >= s->pause_deadline ||
+			  s->err.code == ETIMEDOUT)) {
+		if (!s->err.code)
+			error_set(&s->err, ETIME, "not done in time");
+		error_prefix(&s->err, "the pause would exceed %u ms (--max-pause)",
+			     s->cfg.params.max_pause_ms);
+		return SOURCE_EV_CAP;
+	}
+	return SOURCE_EV_FAILED;
+}
+
+/* A message of the destination that ends the job: into @err. */
+static int farewell(const struct message *m, struct error *err)
+{
+	char text[WIRE_MAX_TEXT + 1] = "";
+	struct wire_job job;
+
+	if (m->type == WIRE_REFUSE)
+		wire_text_decode(m->payload, m->len, text);
+	else if (m->type != WIRE_DEAD ||
+		 wire_reason_decode(m->payload, m->len, &job, text, err) < 0)
+		return error_set(err, EPROTO, "unexpected %s from the destination",
+				 wire_type_name(m->type));
+	return error_set(err, ECONNREFUSED, "destination: %s", text);
+}
+
+void source_explain(struct migration_source *s, uint64_t wait_ns)
+{
+	uint64_t deadline = now_ns() + wait_ns;
+	struct error why = ERROR_INIT;
+	struct message m;
+
+	if (s->err.code == ECANCELED || s->err.code == ECONNREFUSED ||
+	    s->control.fd < 0)
+		return;
+	/* rounds that were answered meanwhile lie before the reason */
+	while (message_recv(&s->control, &m, deadline, &why) == 0) {
+		bool round = m.type == WIRE_ROUND;
+
+		if (!round)
+			farewell(&m, &s->err);
+		message_free(&m);
+		if (!round)
+			return;
+	}
+}
+
+static unsigned int failed(struct migration_source *s)
+{
+	source_explain(s, EXPLAIN_NS);
+	return source_event(s);
+}
+
+int source_check_vm(struct migration_source *s)
+{
+	enum vm_state state = s->ops->get_state(s->cfg.vm);
+
+	if (state == VM_RUNNING || state == VM_PAUSED || state == VM_PRELAUNCH)
+		return 0;
+	return error_set(&s->err, EINVAL, "a VM that is %s can't be moved",
+			 vm_state_name(state));
+}
+
+static int connect_channel(struct migration_source *s, struct channel *ch,
+			   enum wire_role role, unsigned int number)
+{
+	struct wire_hello hello = {
+		.oldest = WIRE_VERSION,
+		.newest = WIRE_VERSION,
+		.role = (uint16_t)role,
+		.channel = (uint16_t)number,
+		.job = s->job,
+	};
+	uint64_t deadline = now_ns() + CONNECT_NS;
+	int ret = channel_connect(ch, s->uri, s->cancel_fd, deadline, &s->err);
+
+	if (ret == 0)
+		ret = message_hello(ch, &hello, deadline, &s->err);
+	ch->idle_ns = IDLE_NS;
+	return ret;
+}
+
+unsigned int source_connecting(void *ctx)
+{
+	struct migration_source *s = ctx;
+
+	if (source_check_vm(s) < 0 ||
+	    connect_channel(s, &s->control, WIRE_ROLE_CONTROL, 0) < 0)
+		return source_event(s);
+	return SOURCE_EV_CONNECTED;
+}
+
+static int send_offer(struct migration_source *s)
+{
+	struct wire_offer offer = {
+		.memory = s->cfg.vm->mem.size,
+		.page_size = PAGE_BYTES,
+		.state_version = STATE_VERSION,
+		.max_pause_ms = s->cfg.params.max_pause_ms,
+		.channels = (uint16_t)s->cfg.params.channels,
+	};
+	const uint8_t *tree = s->cfg.vm->tree;
+	uint8_t buf[WIRE_OFFER_SIZE];
+
+	/* the tree's second word is its size: Devicetree specification 5.2 */
+	return message_send(&s->control, WIRE_OFFER, buf,
+			    wire_offer_encode(buf, &offer), tree,
+			    get_be32(tree + 4), 0, &s->err);
+}
+
+static int recv_accept(struct migration_source *s)
+{
+	uint32_t granted = 0;
+	struct message m;
+	int ret = message_recv(&s->control, &m, now_ns() + ACCEPT_NS, &s->err);
+
+	if (ret == 0 && m.type == WIRE_ACCEPT)
+		ret = wire_accept_decode(m.payload, m.len, &granted, &s->err);
+	else if (ret == 0)
+		ret = farewell(&m, &s->err);
+	message_free(&m);
+	s->nbulk = MIN(granted, s->cfg.params.channels);
+	return ret;
+}
+
+unsigned int source_offering(void *ctx)
+{
+	struct migration_source *s = ctx;
+	uint64_t idle = s->control.idle_ns;
+	int ret;
+
+	s->control.idle_ns = 0;		/* building takes what it takes */
+	ret = send_offer(s);
+	if (ret == 0)
+		ret = recv_accept(s);
+	s->control.idle_ns = idle;
+	for (unsigned int i = 0; ret == 0 && i < s->nbulk; i++)
+		ret = connect_channel(s, &s->bulk[i], WIRE_ROLE_BULK, i + 1);
+	if (ret < 0)
+		return failed(s);
+	pthread_mutex_lock(&s->progress.lock);
+	s->progress.now.setup_time_us = since_us(s->progress.started);
+	pthread_mutex_unlock(&s->progress.lock);
+	return SOURCE_EV_ACCEPTED;
+}
+
+/* Asked between chunks: time out, or word from the destination? */
+static int check(void *arg, struct error *err)
+{
+	struct migration_source *s = arg;
+	uint64_t timeout = s->cfg.params.timeout_s * NSEC_PER_SEC;
+	struct message m;
+	int ret;
+
+	if (timeout && !s->paused && now_ns() - s->progress.started > timeout)
+		return error_set(err, ETIMEDOUT,
+				 "not done within %u s (--timeout)",
+				 s->cfg.params.timeout_s);
+	if (!channel_readable(&s->control))
+		return 0;
+	ret = message_recv(&s->control, &m, now_ns() + EXPLAIN_NS, err);
+	if (ret == 0)
+		ret = farewell(&m, err);
+	message_free(&m);
+	return ret;
+}
+
+static int start_ram(struct migration_source *s)
+{
+	struct migration_params *p = &s->cfg.params;
+	int ret;
+
+	s->ram = (struct ram_send){
+		.vm = s->cfg.vm,
+		.mem = &s->cfg.vm->mem,
+		.ops = s->ops,
+		.progress = &s->progress,
+		.limiter = &s->limiter,
+		.channel = s->bulk,
+		.nchannels = s->nbulk,
+		.cancel_fd = s->cancel_fd,
+		.check = check,
+		.check_arg = s,
+	};
+	policy_init(&s->policy, p->downtime_ms * NSEC_PER_MSEC,
+		    p->max_pause_ms * NSEC_PER_MSEC, p->bandwidth);
+	ret = ram_send_init(&s->ram, &s->err);
+	s->ram_ready = ret == 0;
+	if (ret == 0)
+		ret = ram_send_sync(&s->ram, &s->err);
+	s->synced = now_ns();
+	return ret;
+}
+
+/* End the round on every channel; back when the destination has it all. */
+static int end_round(struct migration_source *s)
+{
+	struct wire_round round = { .round = s->round };
+	uint8_t buf[WIRE_ROUND_SIZE];
+	struct message m;
+	int ret = ram_send_fence(&s->ram, s->round, false, 0, &s->err);
+
+	if (ret == 0)
+		ret = message_send(&s->control, WIRE_ROUND, buf,
+				   wire_round_encode(buf, &round), NULL, 0, 0,
+				   &s->err);
+	if (ret < 0)
+		return ret;
+	ret = message_recv(&s->control, &m, 0, &s->err);
+	if (ret == 0 && m.type == WIRE_ROUND)
+		ret = wire_round_decode(m.payload, m.len, &round, &s->err);
+	else if (ret == 0)
+		ret = farewell(&m, &s->err);
+	message_free(&m);
+	if (ret == 0 && round.round != s->round)
+		ret = error_set(&s->err, EPROTO, "round %u answered as %u",
+				s->round, round.round);
+	return ret;
+}
+
+static void publish(struct migration_source *s)
+{
+	struct migration_stats *now = &s->progress.now;
+
+	pthread_mutex_lock(&s->progress.lock);
+	now->iteration = s->round;
+	now->wire_bytes = source_wire_bytes(s);
+	now->memory_bandwidth = s->policy.bandwidth;
+	now->dirty_rate = s->policy.dirty_rate >> PAGE_SHIFT;
+	now->expected_downtime_us = s->policy.expected_ns / NSEC_PER_USEC;
+	pthread_mutex_unlock(&s->progress.lock);
+}
+
+/* One round, and what it taught. */
+static int one_round(struct migration_source *s, struct policy_round *r)
+{
+	uint64_t start = now_ns();
+	uint64_t bytes = source_wire_bytes(s);
+	uint64_t before = s->synced;
+	int ret;
+
+	s->round++;
+	ret = ram_send_pages(&s->ram, 0, &s->err);
+	if (ret == 0)
+		ret = end_round(s);
+	if (ret < 0)
+		return ret;
+	r->sent = source_wire_bytes(s) - bytes;
+	r->sent_ns = now_ns() - start;
+	ret = ram_send_sync(&s->ram, &s->err);
+	s->synced = now_ns();
+	r->dirty = s->ram.dirty_pages << PAGE_SHIFT;
+	r->dirty_ns = s->synced - before;
+	return ret;
+}
+
+unsigned int source_copying(void *ctx)
+{
+	struct migration_source *s = ctx;
+	enum policy_verdict verdict = POLICY_CONTINUE;
+	int ret = start_ram(s);
+
+	while (ret == 0 && verdict == POLICY_CONTINUE) {
+		struct policy_round r;
+
+		ret = one_round(s, &r);
+		if (ret < 0)
+			break;
+		verdict = policy_round(&s->policy, &r, &s->err);
+		publish(s);
+		if (verdict == POLICY_CONTINUE)
+			ret = check(s, &s->err);
+	}
+	if (ret < 0)
+		return failed(s);
+	return verdict == POLICY_STOP ? SOURCE_EV_CONVERGED : source_event(s);
+}

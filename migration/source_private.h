@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Shared by the files of the source; nobody else includes it. */
+#ifndef GODWIT_MIGRATION_SOURCE_PRIVATE_H
+#define GODWIT_MIGRATION_SOURCE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "migration/channel.h"
+#include "migration/limiter.h"
+#include "migration/policy.h"
+#include "migration/ram_send.h"
+#include "migration/source.h"
+#include "migration/wire.h"
+
+enum source_state {
+	SOURCE_CONNECTING = 1,
+	SOURCE_OFFERING,
+	SOURCE_COPYING,
+	SOURCE_STOPPING,
+	SOURCE_PREPARING,
+	SOURCE_COMMITTING,
+	SOURCE_ASKING,
+	SOURCE_RETURNING,
+	SOURCE_COMPLETED,
+	SOURCE_FAILED,
+	SOURCE_CANCELLED,
+	SOURCE_STRANDED,
+	SOURCE_UNKNOWN,
+	SOURCE_NSTATES
+};
+
+enum source_event {
+	SOURCE_EV_CONNECTED = 1,
+	SOURCE_EV_ACCEPTED,
+	SOURCE_EV_CONVERGED,
+	SOURCE_EV_STATE_SENT,
+	SOURCE_EV_PREPARED,
+	SOURCE_EV_RUNNING,
+	SOURCE_EV_DEAD,
+	SOURCE_EV_FAILED,
+	SOURCE_EV_CAP,
+	SOURCE_EV_CANCEL,
+	SOURCE_EV_LOST,
+	SOURCE_EV_SILENT,
+	SOURCE_EV_RESUMED,
+	SOURCE_EV_STUCK,
+	SOURCE_NEVENTS
+};
+
+struct migration_source {
+	struct migration_source_config cfg;
+	const struct migration_vm_ops *ops;
+	char uri[CHANNEL_URI_MAX];
+	struct wire_job job;
+	pthread_t thread;
+	bool joined;
+
+	/* the migration's thread alone */
+	struct channel control;
+	struct channel bulk[MIGRATION_MAX_CHANNELS];
+	unsigned int nbulk;
+	struct limiter limiter;
+	struct ram_send ram;
+	bool ram_ready;
+	struct policy policy;
+	uint32_t round;
+	uint64_t synced;		/* when dirty pages were last asked */
+	enum vm_state before;		/* when it was stopped */
+	bool deactivated;		/* disk locks were given up */
+	uint64_t paused;		/* when the pause began, 0: not yet */
+	uint64_t pause_deadline;
+	uint64_t ask_deadline;		/* for SOURCE_ASKING, 0: not set */
+	enum migration_stage stage_told;
+	struct error err;		/* why it fails */
+
+	struct migration_progress progress;
+	int cancel_fd;
+	pthread_mutex_t lock;		/* protects the rest */
+	bool cancelled;
+	bool committed;			/* GO may have been sent */
+	bool over;
+};
+
+/* The work of each state; returns an event. */
+unsigned int source_connecting(void *ctx);
+unsigned int source_offering(void *ctx);
+unsigned int source_copying(void *ctx);
+unsigned int source_stopping(void *ctx);
+unsigned int source_preparing(void *ctx);
+unsigned int source_committing(void *ctx);
+unsigned int source_asking(void *ctx);
+unsigned int source_returning(void *ctx);
+
+/* The event for a step that failed with s->err. */
+unsigned int source_event(struct migration_source *s);
+/* Before the pause: replace s->err by the destination's reason, if it sent
+ * one within @wait_ns. */
+void source_explain(struct migration_source *s, uint64_t wait_ns);
+/* Is the VM in a state in which it can be moved? */
+int source_check_vm(struct migration_source *s);
+uint64_t source_wire_bytes(const struct migration_source *s);
+
+#endif

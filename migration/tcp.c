@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* tcp:HOST:PORT; see tcp(7). IPv6 addresses stand in [brackets]. */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "migration/channel.h"
+#include "vmm/base/util.h"
+
+/* A dead peer is found in about ten seconds, idle or not. */
+#define KEEP_IDLE_S 5
+#define KEEP_INTERVAL_S 2
+#define KEEP_COUNT 3
+#define USER_TIMEOUT_MS 10000
+
+struct host_port {
+	char host[CHANNEL_URI_MAX];
+	char port[16];
+};
+
+/* "HOST:PORT" or "[ADDR]:PORT"; an empty host is every local address. */
+static int split(const char *rest, struct host_port *hp, struct error *err)
+{
+	const char *colon = strrchr(rest, ':');
+	const char *start = rest;
+	size_t len;
+
+	if (!colon || !colon[1] || strlen(colon + 1) >= sizeof(hp->port) ||
+	    strspn(colon + 1, "0123456789") != strlen(colon + 1))
+		return error_set(err, EINVAL, "'%s' has no port, expected HOST:PORT",
+				 rest);
+	len = (size_t)(colon - rest);
+	if (len >= 2 && start[0] == '[' && start[len - 1] == ']') {
+		start++;
+		len -= 2;
+	} else if (memchr(start, ':', len)) {
+		return error_set(err, EINVAL,
+				 "IPv6 address in '%s' must stand in brackets, [ADDR]:PORT",
+				 rest);
+	}
+	if (len >= sizeof(hp->host))
+		return error_set(err, EINVAL, "host name is too long");
+	memcpy(hp->host, start, len);
+	hp->host[len] = '\0';
+	strcpy(hp->port, colon + 1);
+	return 0;
+}
+
+static int resolve(const char *rest, int flags, struct addrinfo **out,
+		   struct error *err)
+{
+	struct addrinfo hint = {
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = flags | AI_NUMERICSERV,
+	};
+	struct host_port hp;
+	int ret = split(rest, &hp, err);
+
+	if (ret < 0)
+		return ret;
+	ret = getaddrinfo(hp.host[0] ? hp.host : NULL, hp.port, &hint, out);
+	if (ret)
+		return error_set(err, EHOSTUNREACH, "'%s': %s", hp.host,
+				 gai_strerror(ret));
+	return 0;
+}
+
+static int connect_one(const struct addrinfo *ai, int cancel_fd,
+		       uint64_t deadline)
+{
+	int fd = socket(ai->ai_family,
+			SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t len = sizeof(int);
+	int code = 0;
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, ai->ai_addr, ai->ai_addrlen) == 0)
+		return fd;
+	ret = -errno;
+	if (ret == -EINPROGRESS)
+		ret = channel_wait_fd(fd, POLLOUT, cancel_fd, deadline);
+	if (ret == 0 &&
+	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &len) == 0 && !code)
+		return fd;
+	close(fd);
+	return ret ? ret : -code;
+}
+
+static int tcp_connect(const char *rest, int cancel_fd, uint64_t deadline,
+		       struct error *err)
+{
+	struct addrinfo *list;
+	int ret = resolve(rest, 0, &list, err);
+
+	if (ret < 0)
+		return ret;
+	ret = -EHOSTUNREACH;
+	for (struct addrinfo *ai = list; ai; ai = ai->ai_next) {
+		ret = connect_one(ai, cancel_fd, deadline);
+		if (ret >= 0 || ret == -ECANCELED)
+			break;
+	}
+	freeaddrinfo(list);
+	if (ret < 0)
+		return error_set(err, -ret, "%s", ret == -ECANCELED ?
+				 "cancelled" : strerror(-ret));
+	return ret;
+}
+
+/* The URI to connect to, with the port that the kernel chose for 0. */
+static void name_of(int fd, char uri[CHANNEL_URI_MAX])
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	char host[64], port[16];
+
+	uri[0] = '\0';
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
+	    getnameinfo((struct sockaddr *)&addr, len, host, sizeof(host), port,
+			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+		return;
+	snprintf(uri, CHANNEL_URI_MAX,
+		 addr.ss_family == AF_INET6 ? "tcp:[%s]:%s" : "tcp:%s:%s", host,
+		 port);
+}
+
+static int listen_one(const struct addrinfo *ai)
+{
+	int fd = socket(ai->ai_family,
+			SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int one = 1;
+	int code;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, 32) == 0)
+		return fd;
+	code = errno;
+	close(fd);
+	return -code;
+}
+
+static int tcp_listen(const char *rest, char uri[CHANNEL_URI_MAX],
+		      struct error *err)
+{
+	struct addrinfo *list;
+	int fd = resolve(rest, AI_PASSIVE, &list, err);
+
+	if (fd < 0)
+		return fd;
+	fd = listen_one(list);
+	freeaddrinfo(list);
+	if (fd < 0)
+		return error_set(err, -fd, "%s", strerror(-fd));
+	name_of(fd, uri);
+	return fd;
+}
+
+/* Buffers are left to the kernel: setting a size ends its own tuning, which
+ * goes to several megabytes where the path wants them. */
+static void tcp_tune(int fd)
+{
+	static const struct {
+		int level, name, value;
+	} option[] = {
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE_S },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, KEEP_INTERVAL_S },
+		{ IPPROTO_TCP, TCP_KEEPCNT, KEEP_COUNT },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(option); i++)
+		setsockopt(fd, option[i].level, option[i].name,
+			   &option[i].value, sizeof(option[i].value));
+}
+
+const struct transport transport_tcp = {
+	.scheme = "tcp",
+	.syntax = "tcp:HOST:PORT",
+	.connect = tcp_connect,
+	.listen = tcp_listen,
+	.tune = tcp_tune,
+};

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* unix:PATH, a stream socket; see unix(7). */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "migration/channel.h"
+#include "vmm/base/util.h"
+
+#define BUFFER (4 << 20)
+
+static int unix_socket(const char *path, struct sockaddr_un *addr,
+		       struct error *err)
+{
+	size_t len = strlen(path);
+	int fd;
+
+	if (!len || len >= sizeof(addr->sun_path))
+		return error_set(err, EINVAL,
+				 "path of a socket has %zu bytes, accepted are 1 to %zu",
+				 len, sizeof(addr->sun_path) - 1);
+	memset(addr, 0, sizeof(*addr));
+	addr->sun_family = AF_UNIX;
+	memcpy(addr->sun_path, path, len);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return error_set(err, errno, "socket: %s", strerror(errno));
+	return fd;
+}
+
+static int unix_connect(const char *rest, int cancel_fd, uint64_t deadline,
+			struct error *err)
+{
+	struct sockaddr_un addr;
+	int fd = unix_socket(rest, &addr, err);
+	int ret = 0;
+
+	if (fd < 0)
+		return fd;
+	while (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		ret = -errno;
+		if (ret != -EAGAIN)	/* the listener's queue is full */
+			break;
+		ret = channel_wait_fd(-1, 0, cancel_fd,
+				      now_ns() + 10 * NSEC_PER_MSEC);
+		if (ret != -ETIMEDOUT || (deadline && now_ns() >= deadline))
+			break;
+		ret = 0;
+	}
+	if (!ret)
+		return fd;
+	close(fd);
+	return error_set(err, -ret, "%s", strerror(-ret));
+}
+
+/* A socket that nobody listens on was left by a process that died. */
+static void remove_stale(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	int fd;
+
+	if (lstat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return;
+	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 &&
+	    errno == ECONNREFUSED)
+		unlink(addr->sun_path);
+	close(fd);
+}
+
+static int unix_listen(const char *rest, char uri[CHANNEL_URI_MAX],
+		       struct error *err)
+{
+	struct sockaddr_un addr;
+	int fd = unix_socket(rest, &addr, err);
+	int code;
+
+	if (fd < 0)
+		return fd;
+	remove_stale(&addr);
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 &&
+	    listen(fd, 32) == 0) {
+		snprintf(uri, CHANNEL_URI_MAX, "unix:%s", rest);
+		return fd;
+	}
+	code = errno;
+	close(fd);
+	return error_set(err, code, "%s", strerror(code));
+}
+
+static void unix_unlisten(const char *rest)
+{
+	unlink(rest);
+}
+
+static void unix_tune(int fd)
+{
+	int size = BUFFER;
+
+	/* beyond the limit of net.core.wmem_max if we may; any size works */
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
+const struct transport transport_unix = {
+	.scheme = "unix",
+	.syntax = "unix:PATH",
+	.connect = unix_connect,
+	.listen = unix_listen,
+	.unlisten = unix_unlisten,
+	.tune = unix_tune,
+};

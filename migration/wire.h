@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The bytes of the stream: PROTOCOL.md as functions on buffers. All are pure;
+ * decoders take any bytes and refuse what the specification does not allow.
+ */
+#ifndef GODWIT_MIGRATION_WIRE_H
+#define GODWIT_MIGRATION_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/base/error.h"
+#include "vmm/base/util.h"
+
+#define WIRE_VERSION 1
+
+#define WIRE_MAGIC 0x47445754u		/* "GDWT" */
+#define WIRE_HEADER 24
+#define WIRE_MANDATORY 1u		/* flag: refuse if the type is unknown */
+
+#define WIRE_MAX_TREE (64 * MIB)	/* payload of OFFER and STATE */
+#define WIRE_MAX_SMALL (64 * KIB)	/* payload of all others */
+#define WIRE_MAX_TEXT 1023
+
+enum wire_type {
+	WIRE_HELLO = 1,
+	WIRE_OFFER,
+	WIRE_ACCEPT,
+	WIRE_REFUSE,
+	WIRE_ROUND,
+	WIRE_STATE,
+	WIRE_PREPARED,
+	WIRE_GO,
+	WIRE_RUNNING,
+	WIRE_DEAD,
+	WIRE_CANCEL,
+	WIRE_PING,
+	WIRE_PONG,
+	WIRE_QUERY,
+	WIRE_BYE,
+	WIRE_NTYPES
+};
+
+#define WIRE_JOB 16
+
+struct wire_job {
+	uint8_t id[WIRE_JOB];
+};
+
+struct wire_header {
+	uint16_t type;
+	uint32_t flags;
+	uint32_t crc;
+	uint64_t length;
+};
+
+/* "HELLO" ..., or "unknown". */
+const char *wire_type_name(unsigned int type);
+/* Write the header of a message whose payload is @len bytes in two parts. */
+void wire_header_encode(uint8_t out[WIRE_HEADER], enum wire_type type,
+			const void *a, size_t alen, const void *b, size_t blen);
+/* Checks magic, version, flags and length; not yet the crc. */
+int wire_header_decode(const uint8_t in[WIRE_HEADER], struct wire_header *h,
+		       struct error *err) __must_check;
+int wire_crc_check(const uint8_t in[WIRE_HEADER], const void *payload,
+		   size_t len, struct error *err) __must_check;
+
+/* Payloads. encode returns the length; decode wants exactly @len bytes. */
+
+enum wire_role { WIRE_ROLE_CONTROL = 1, WIRE_ROLE_BULK, WIRE_ROLE_QUERY };
+
+struct wire_hello {
+	uint16_t oldest, newest;
+	uint16_t role;
+	uint16_t channel;
+	struct wire_job job;
+};
+
+#define WIRE_HELLO_SIZE 24
+size_t wire_hello_encode(uint8_t *out, const struct wire_hello *m);
+int wire_hello_decode(const uint8_t *in, size_t len, struct wire_hello *m,
+		      struct error *err) __must_check;
+
+struct wire_offer {
+	uint64_t memory;
+	uint32_t page_size;
+	uint32_t state_version;
+	uint32_t max_pause_ms;
+	uint16_t channels;
+	const void *tree;	/* into the payload */
+	size_t tree_len;
+};
+
+#define WIRE_OFFER_SIZE 24	/* before the tree */
+size_t wire_offer_encode(uint8_t *out, const struct wire_offer *m);
+int wire_offer_decode(const uint8_t *in, size_t len, struct wire_offer *m,
+		      struct error *err) __must_check;
+
+#define WIRE_ACCEPT_SIZE 8
+size_t wire_accept_encode(uint8_t *out, uint32_t channels);
+int wire_accept_decode(const uint8_t *in, size_t len, uint32_t *channels,
+		       struct error *err) __must_check;
+
+struct wire_round {
+	uint32_t round;
+	uint64_t remaining;
+};
+
+#define WIRE_ROUND_SIZE 16
+size_t wire_round_encode(uint8_t *out, const struct wire_round *m);
+int wire_round_decode(const uint8_t *in, size_t len, struct wire_round *m,
+		      struct error *err) __must_check;
+
+#define WIRE_STATE_RUN 1u
+
+struct wire_state {
+	uint32_t round;
+	uint32_t flags;
+	uint64_t age_ns;	/* since the clocks were read, at sending */
+	const void *tree;	/* into the payload */
+	size_t tree_len;
+};
+
+#define WIRE_STATE_SIZE 16	/* before the tree */
+size_t wire_state_encode(uint8_t *out, const struct wire_state *m);
+int wire_state_decode(const uint8_t *in, size_t len, struct wire_state *m,
+		      struct error *err) __must_check;
+
+struct wire_prepared {
+	struct wire_job job;
+	uint64_t fence_us, load_us, activate_us;
+};
+
+#define WIRE_PREPARED_SIZE 40
+size_t wire_prepared_encode(uint8_t *out, const struct wire_prepared *m);
+int wire_prepared_decode(const uint8_t *in, size_t len,
+			 struct wire_prepared *m, struct error *err)
+	__must_check;
+
+struct wire_running {
+	struct wire_job job;
+	uint64_t run_us;
+};
+
+#define WIRE_RUNNING_SIZE 24
+size_t wire_running_encode(uint8_t *out, const struct wire_running *m);
+int wire_running_decode(const uint8_t *in, size_t len, struct wire_running *m,
+			struct error *err) __must_check;
+
+/* GO, QUERY, BYE: the job alone. */
+int wire_job_decode(const uint8_t *in, size_t len, struct wire_job *job,
+		    struct error *err) __must_check;
+bool wire_job_equal(const struct wire_job *a, const struct wire_job *b);
+
+/* REFUSE's text; printable, always terminated. */
+void wire_text_decode(const uint8_t *in, size_t len,
+		      char out[WIRE_MAX_TEXT + 1]);
+/* DEAD and CANCEL: a job, then text. */
+int wire_reason_decode(const uint8_t *in, size_t len, struct wire_job *job,
+		       char out[WIRE_MAX_TEXT + 1], struct error *err)
+	__must_check;
+
+/* Bulk runs. */
+
+#define RUN_MAGIC 0x47445752u		/* "GDWR" */
+#define RUN_HEADER 32
+#define RUN_MAX_PAGES 512		/* of a DATA run: 2 MiB */
+#define RUN_LAST 1u
+
+enum run_kind { RUN_DATA = 1, RUN_ZERO, RUN_FENCE };
+
+struct run {
+	uint16_t kind;
+	uint16_t flags;
+	uint64_t gpa;
+	uint32_t npages;
+	uint32_t round;
+};
+
+void run_encode(uint8_t out[RUN_HEADER], const struct run *run);
+int run_decode(const uint8_t in[RUN_HEADER], struct run *run,
+	       struct error *err) __must_check;
+
+#endif
