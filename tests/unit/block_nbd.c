@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * NBD disks against real servers, nbdkit and qemu-nbd, on unix sockets. The
+ * server inherits a listening socket (LISTEN_FDS), so that a connection made
+ * at any moment after its start is answered.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/lib/disk.h"
+#include "vmm/base/fd.h"
+
+#define SIZE (8 * MIB)
+#define NREQ 64
+
+struct rig {
+	struct disk d;
+	pid_t server;
+	char uri[192];
+	char image[128];
+};
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	unlink(path);
+	strncpy(addr.sun_path, path, sizeof(addr.sun_path) - 1);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(fd, 8) < 0)
+		abort();
+	return fd;
+}
+
+static void exec_server(int fd, char *const argv[])
+{
+	char pid[16];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "1", 1);
+	dup2(fd, 3);
+	execvp(argv[0], argv);
+	_exit(127);
+}
+
+static void start(struct rig *r, char *const argv[])
+{
+	char path[128];
+	int fd = listen_at(disk_path(&r->d, "sock", path));
+
+	r->server = fork();
+	if (!r->server)
+		exec_server(fd, argv);
+	close(fd);
+}
+
+static void stop(struct rig *r, int signal)
+{
+	if (r->server <= 0)
+		return;
+	kill(r->server, signal);
+	waitpid(r->server, NULL, 0);
+	r->server = 0;
+}
+
+static void start_nbdkit(struct rig *r)
+{
+	char file[160];
+	char *argv[] = {
+		(char[]){ "nbdkit" }, (char[]){ "-f" }, (char[]){ "file" },
+		file, NULL
+	};
+
+	snprintf(file, sizeof(file), "file=%s", r->image);
+	start(r, argv);
+}
+
+static void start_qemu_nbd(struct rig *r, bool readonly)
+{
+	char *argv[] = {
+		(char[]){ "qemu-nbd" }, (char[]){ "-f" }, (char[]){ "raw" },
+		(char[]){ "-t" }, (char[]){ "--discard=unmap" }, r->image,
+		readonly ? (char[]){ "-r" } : NULL, NULL
+	};
+
+	start(r, argv);
+}
+
+static bool have(const char *program)
+{
+	char cmd[64];
+
+	snprintf(cmd, sizeof(cmd), "command -v %s >/dev/null", program);
+	return !system(cmd);
+}
+
+static int setup(void **state)
+{
+	struct rig *r = calloc(1, sizeof(*r));
+	char path[128];
+
+	disk_init(&r->d);
+	disk_image(&r->d, "image", SIZE, r->image);
+	snprintf(r->uri, sizeof(r->uri), "nbd+unix:///?socket=%s",
+		 disk_path(&r->d, "sock", path));
+	*state = r;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct rig *r = *state;
+
+	stop(r, SIGKILL);
+	disk_exit(&r->d);
+	free(r);
+	return 0;
+}
+
+static void need(const char *program)
+{
+	if (have(program))
+		return;
+	print_message("SKIP %s is not installed\n", program);
+	skip();
+}
+
+static int try_open(struct rig *r, bool readonly, uint64_t size,
+		    struct error *err)
+{
+	struct block_options opt = {
+		.uri = r->uri, .readonly = readonly, .size = size
+	};
+
+	if (disk_open(&r->d, &opt, err))
+		return -err->code;
+	return block_activate(r->d.blk, err);
+}
+
+static void open_disk(struct rig *r)
+{
+	struct error err = ERROR_INIT;
+
+	if (try_open(r, false, 0, &err))
+		fail_msg("%s", err.msg);
+}
+
+static void fill(uint8_t *buf, size_t len, unsigned int seed)
+{
+	for (size_t i = 0; i < len; i++)
+		buf[i] = (uint8_t)(seed * 31 + i * 7 + (i >> 8));
+}
+
+static void check_bytes(struct disk *d)
+{
+	static uint8_t out[256 * KIB], in[256 * KIB];
+
+	fill(out, sizeof(out), 1);
+	assert_int_equal(d->blk->size, SIZE);
+	assert_int_equal(disk_do(d, BLOCK_WRITE, 4096, out, sizeof(out)), 0);
+	assert_int_equal(disk_do(d, BLOCK_FLUSH, 0, NULL, 0), 0);
+	assert_int_equal(disk_do(d, BLOCK_READ, 4096, in, sizeof(in)), 0);
+	assert_memory_equal(in, out, sizeof(in));
+	assert_int_equal(disk_do(d, BLOCK_WRITE_ZEROES, 8192, NULL, 4096), 0);
+	assert_int_equal(disk_do(d, BLOCK_DISCARD, 16384, NULL, 4096), 0);
+	assert_int_equal(disk_do(d, BLOCK_READ, 4096, in, sizeof(in)), 0);
+	memset(out + 4096, 0, 4096);
+	memset(out + 12288, 0, 4096);
+	assert_memory_equal(in, out, sizeof(in));
+}
+
+static void nbdkit_keeps_bytes(void **state)
+{
+	struct rig *r = *state;
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_disk(r);
+	check_bytes(&r->d);
+}
+
+static void qemu_nbd_keeps_bytes(void **state)
+{
+	struct rig *r = *state;
+
+	need("qemu-nbd");
+	start_qemu_nbd(r, false);
+	open_disk(r);
+	check_bytes(&r->d);
+}
+
+/* The server has neither flush, trim nor zero: the guest's disk still does. */
+static void a_poor_server_makes_the_same_disk(void **state)
+{
+	struct rig *r = *state;
+	char *argv[] = {
+		(char[]){ "nbdkit" }, (char[]){ "-f" },
+		(char[]){ "--filter=nozero" }, (char[]){ "--filter=fua" },
+		(char[]){ "eval" },
+		(char[]){ "get_size=echo 8M" },
+		(char[]){ "pread=dd if=$IMG skip=$4 count=$3 iflag=skip_bytes,count_bytes" },
+		(char[]){ "pwrite=dd of=$IMG seek=$4 conv=notrunc oflag=seek_bytes" },
+		NULL
+	};
+	static uint8_t buf[2 * MIB];
+
+	need("nbdkit");
+	setenv("IMG", r->image, 1);
+	start(r, argv);
+	open_disk(r);
+	memset(buf, 0xff, sizeof(buf));
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 0, buf, sizeof(buf)), 0);
+	assert_int_equal(disk_do(&r->d, BLOCK_FLUSH, 0, NULL, 0), 0);
+	assert_int_equal(disk_do(&r->d, BLOCK_DISCARD, 0, NULL, 4096), 0);
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE_ZEROES, 512, NULL,
+				 2 * MIB - 1024), 0);
+	assert_int_equal(disk_do(&r->d, BLOCK_READ, 0, buf, sizeof(buf)), 0);
+	assert_int_equal(buf[511], 0xff);
+	assert_int_equal(buf[512], 0);
+	assert_int_equal(buf[2 * MIB - 513], 0);
+	assert_int_equal(buf[2 * MIB - 512], 0xff);
+}
+
+static void a_request_of_several_buffers_is_gathered(void **state)
+{
+	struct rig *r = *state;
+	uint8_t out[3072], in[3072];
+	struct iovec iov[3];
+	struct disk_io io;
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_disk(r);
+	fill(out, sizeof(out), 5);
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 0, out, sizeof(out)), 0);
+	iov[0] = (struct iovec){ in + 2048, 1024 };
+	iov[1] = (struct iovec){ in, 512 };
+	iov[2] = (struct iovec){ in + 512, 1536 };
+	disk_submit(&r->d, &io, BLOCK_FLUSH, 0, NULL, 0);
+	assert_int_equal(disk_wait(&r->d, &io), 0);
+	io.finished = false;
+	io.req.op = BLOCK_READ;
+	io.req.len = sizeof(in);
+	io.req.iov = iov;
+	io.req.niov = 3;
+	block_submit(r->d.blk, &io.req);
+	assert_int_equal(disk_wait(&r->d, &io), 0);
+	assert_memory_equal(in + 2048, out, 1024);
+	assert_memory_equal(in, out + 1024, 512);
+	assert_memory_equal(in + 512, out + 1536, 1536);
+}
+
+static void a_readonly_export_refuses_a_writable_disk(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+
+	need("qemu-nbd");
+	start_qemu_nbd(r, true);
+	assert_int_equal(try_open(r, false, 0, &err), -EROFS);
+	assert_non_null(strstr(err.msg, "readonly=on"));
+}
+
+static void a_readonly_disk_reads_a_readonly_export(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+	uint8_t buf[512];
+
+	need("qemu-nbd");
+	start_qemu_nbd(r, true);
+	assert_int_equal(try_open(r, true, 0, &err), 0);
+	assert_int_equal(disk_do(&r->d, BLOCK_READ, 0, buf, 512), 0);
+}
+
+static void an_export_of_another_size_is_refused(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+
+	need("nbdkit");
+	start_nbdkit(r);
+	assert_int_equal(try_open(r, false, SIZE / 2, &err), -EINVAL);
+}
+
+static void no_server_is_an_error_that_says_so(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+
+	assert_int_not_equal(try_open(r, false, 0, &err), 0);
+	assert_non_null(strstr(err.msg, "is the server running?"));
+}
+
+static void a_server_s_error_fails_the_request(void **state)
+{
+	struct rig *r = *state;
+	char *argv[] = {
+		(char[]){ "nbdkit" }, (char[]){ "-f" },
+		(char[]){ "--filter=error" }, (char[]){ "memory" },
+		(char[]){ "8M" }, (char[]){ "error-pread-rate=1" },
+		(char[]){ "error=ENOSPC" }, NULL
+	};
+	uint8_t buf[512];
+
+	need("nbdkit");
+	start(r, argv);
+	open_disk(r);
+	assert_int_equal(disk_do(&r->d, BLOCK_READ, 0, buf, 512), -ENOSPC);
+	assert_int_equal(r->d.lost, 0);
+}
+
+/* qemu-nbd serves one client at a time: the second waits for the first. */
+static void deactivate_gives_the_connection_away(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+	uint8_t out[512], in[512];
+
+	need("qemu-nbd");
+	start_qemu_nbd(r, false);
+	open_disk(r);
+	fill(out, sizeof(out), 9);
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 0, out, 512), 0);
+	assert_int_equal(block_deactivate(r->d.blk, &err), 0);
+	block_close(r->d.blk);
+	open_disk(r);
+	assert_int_equal(disk_do(&r->d, BLOCK_READ, 0, in, 512), 0);
+	assert_memory_equal(in, out, 512);
+}
+
+struct batch {
+	struct disk_io io[NREQ];
+	uint8_t buf[NREQ][8192];
+};
+
+static void submit_batch(struct rig *r, struct batch *b)
+{
+	for (unsigned int i = 0; i < NREQ; i++) {
+		fill(b->buf[i], sizeof(b->buf[i]), i);
+		disk_submit(&r->d, &b->io[i], BLOCK_WRITE, i * 8192,
+			    b->buf[i], 8192);
+	}
+}
+
+static void await_batch(struct rig *r, struct batch *b)
+{
+	uint8_t in[8192];
+
+	for (unsigned int i = 0; i < NREQ; i++)
+		assert_int_equal(disk_wait(&r->d, &b->io[i]), 0);
+	for (unsigned int i = 0; i < NREQ; i++) {
+		assert_int_equal(disk_do(&r->d, BLOCK_READ, i * 8192, in,
+					 8192), 0);
+		assert_memory_equal(in, b->buf[i], 8192);
+	}
+}
+
+static bool is_lost(void *arg)
+{
+	struct rig *r = arg;
+
+	return r->d.lost;
+}
+
+static void restart_under_load(struct rig *r, void (*again)(struct rig *r))
+{
+	struct batch *b = calloc(1, sizeof(*b));
+
+	/* stopped first, so that it dies with the requests unanswered */
+	kill(r->server, SIGSTOP);
+	waitpid(r->server, NULL, WUNTRACED);
+	submit_batch(r, b);
+	stop(r, SIGKILL);
+	disk_until(&r->d, is_lost, r);
+	for (unsigned int i = 0; i < NREQ; i++)
+		assert_false(b->io[i].finished);
+	again(r);
+	await_batch(r, b);
+	assert_int_equal(r->d.lost, 1);
+	assert_int_equal(r->d.found, 1);
+	free(b);
+}
+
+static void qemu_again(struct rig *r)
+{
+	start_qemu_nbd(r, false);
+}
+
+static void requests_survive_the_death_of_nbdkit(void **state)
+{
+	struct rig *r = *state;
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_disk(r);
+	restart_under_load(r, start_nbdkit);
+}
+
+static void requests_survive_the_death_of_qemu_nbd(void **state)
+{
+	struct rig *r = *state;
+
+	need("qemu-nbd");
+	start_qemu_nbd(r, false);
+	open_disk(r);
+	restart_under_load(r, qemu_again);
+}
+
+static void a_request_made_while_lost_waits(void **state)
+{
+	struct rig *r = *state;
+	struct disk_io io;
+	uint8_t buf[512];
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_disk(r);
+	stop(r, SIGKILL);
+	disk_until(&r->d, is_lost, r);
+	disk_submit(&r->d, &io, BLOCK_READ, 0, buf, 512);
+	loop_run_once(&r->d.loop, 150);		/* an attempt fails */
+	assert_false(io.finished);
+	start_nbdkit(r);
+	assert_int_equal(disk_wait(&r->d, &io), 0);
+	assert_int_equal(r->d.lost, 1);
+	assert_int_equal(r->d.found, 1);
+}
+
+static void a_lost_server_can_t_be_deactivated(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_disk(r);
+	stop(r, SIGKILL);
+	disk_until(&r->d, is_lost, r);
+	assert_int_equal(block_deactivate(r->d.blk, &err), -EIO);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(nbdkit_keeps_bytes),
+		TEST(qemu_nbd_keeps_bytes),
+		TEST(a_poor_server_makes_the_same_disk),
+		TEST(a_request_of_several_buffers_is_gathered),
+		TEST(a_readonly_export_refuses_a_writable_disk),
+		TEST(a_readonly_disk_reads_a_readonly_export),
+		TEST(an_export_of_another_size_is_refused),
+		TEST(no_server_is_an_error_that_says_so),
+		TEST(a_server_s_error_fails_the_request),
+		TEST(deactivate_gives_the_connection_away),
+		TEST(requests_survive_the_death_of_nbdkit),
+		TEST(requests_survive_the_death_of_qemu_nbd),
+		TEST(a_request_made_while_lost_waits),
+		TEST(a_lost_server_can_t_be_deactivated),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
