@@ -385,8 +385,6 @@ static int blk_activate(struct device *dev, struct error *err)
 		if (ret < 0)
 			(void)!block_deactivate(blk->backend, &ignored);
 	}
-	if (ret < 0)
-		error_prefix(err, "%s: ", dev->name);
 	return ret;
 }
 
@@ -522,7 +520,6 @@ static int blk_create(struct device_env *env, int node, struct device **out,
 	}
 	ret = blk_open(blk, env, err);
 	if (ret < 0) {
-		error_prefix(err, "%s: ", blk->v.dev.name);
 		blk_destroy(&blk->v.dev);
 		return ret;
 	}

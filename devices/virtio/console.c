@@ -45,6 +45,11 @@ static size_t console_receive(void *arg, const void *buf, size_t len)
 
 		virtq_push(&v->queue[RX], &con->chain, (uint32_t)n);
 		done += n;
+		if (!n) {
+			/* the guest could add such buffers for ever */
+			virtio_guest_error(v, "a buffer can't be written");
+			break;
+		}
 	}
 	con->throttled = done < len;
 	/* new buffers may have come since the last look */
@@ -154,7 +159,6 @@ static int console_create(struct device_env *env, int node,
 	con->chr = env->chardev(env, tree_str(env->tree, node, "backend",
 					      "null"), err);
 	if (!con->chr) {
-		error_prefix(err, "%s: ", con->v.dev.name);
 		console_destroy(&con->v.dev);
 		return -err->code;
 	}

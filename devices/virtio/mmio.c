@@ -84,49 +84,38 @@ static void set_half(uint64_t *address, bool high, uint32_t value)
 	*address |= (uint64_t)value << shift;
 }
 
-static enum bus_result write_queue(struct virtio_device *v, uint64_t offset,
-				   uint32_t value)
+static void write_ready(struct virtio_device *v, struct virtq *q, bool ready)
+{
+	if (!ready)
+		virtq_disable(q);
+	else if (!q->ready && virtq_enable(q) < 0)
+		virtio_broken(v, q->why);
+}
+
+static void write_queue(struct virtio_device *v, uint64_t offset,
+			uint32_t value)
 {
 	struct virtq *q = selected(v);
 
-	if (!q)
-		return BUS_OK;
-	if (offset == VIRTIO_MMIO_QUEUE_READY) {
-		if (!(value & 1))
-			virtq_disable(q);
-		else if (!q->ready && virtq_enable(q) < 0)
-			virtio_broken(v, q->why);
-		return BUS_OK;
-	}
-	if (q->ready) {
+	if (!q) {
+		virtio_guest_error(v, "it sets up a queue that isn't there");
+	} else if (offset == VIRTIO_MMIO_QUEUE_READY) {
+		write_ready(v, q, value & 1);
+	} else if (q->ready) {
 		virtio_guest_error(v, "it changes a queue in use");
-		return BUS_OK;
-	}
-	switch (offset) {
-	case VIRTIO_MMIO_QUEUE_NUM:
+	} else if (offset == VIRTIO_MMIO_QUEUE_NUM) {
 		/* 0 makes QueueReady fail */
 		q->size = value <= q->max && !(value & (value - 1)) ?
 			  (uint16_t)value : 0;
-		break;
-	case VIRTIO_MMIO_QUEUE_DESC_LOW:
-	case VIRTIO_MMIO_QUEUE_DESC_HIGH:
-		set_half(&q->desc, offset == VIRTIO_MMIO_QUEUE_DESC_HIGH,
-			 value);
-		break;
-	case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
-	case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
-		set_half(&q->driver, offset == VIRTIO_MMIO_QUEUE_AVAIL_HIGH,
-			 value);
-		break;
-	case VIRTIO_MMIO_QUEUE_USED_LOW:
-	case VIRTIO_MMIO_QUEUE_USED_HIGH:
-		set_half(&q->device, offset == VIRTIO_MMIO_QUEUE_USED_HIGH,
-			 value);
-		break;
-	default:
-		return BUS_UNHANDLED;
+	} else {
+		/* two halves each: low at 0x80, 0x90, 0xa0, high 4 further */
+		uint64_t *part = offset < VIRTIO_MMIO_QUEUE_AVAIL_LOW ?
+				 &q->desc :
+				 offset < VIRTIO_MMIO_QUEUE_USED_LOW ?
+				 &q->driver : &q->device;
+
+		set_half(part, offset & 4, value);
 	}
-	return BUS_OK;
 }
 
 static void write_features(struct virtio_device *v, uint32_t value)
@@ -167,8 +156,18 @@ static enum bus_result write_register(struct virtio_device *v, uint64_t offset,
 		break;
 	case VIRTIO_MMIO_SHM_SEL:
 		break;
+	case VIRTIO_MMIO_QUEUE_NUM:
+	case VIRTIO_MMIO_QUEUE_READY:
+	case VIRTIO_MMIO_QUEUE_DESC_LOW:
+	case VIRTIO_MMIO_QUEUE_DESC_HIGH:
+	case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
+	case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
+	case VIRTIO_MMIO_QUEUE_USED_LOW:
+	case VIRTIO_MMIO_QUEUE_USED_HIGH:
+		write_queue(v, offset, value);
+		break;
 	default:
-		return write_queue(v, offset, value);
+		return BUS_UNHANDLED;
 	}
 	return BUS_OK;
 }

@@ -469,7 +469,6 @@ static int net_create(struct device_env *env, int node, struct device **out,
 	}
 	ret = net_connect(n, env, node, err);
 	if (ret < 0) {
-		error_prefix(err, "%s: ", n->v.dev.name);
 		net_destroy(&n->v.dev);
 		return ret;
 	}

@@ -285,10 +285,8 @@ int virtio_init(struct virtio_device *v, const struct device_class *class,
 	ret = find_place(v, node, err);
 	for (unsigned int i = 0; i < nqueues && !ret; i++)
 		ret = kick_init(v, i, err);
-	if (ret < 0) {
-		error_prefix(err, "%s: ", v->dev.name);
+	if (ret < 0)
 		virtio_exit(v);
-	}
 	return ret;
 }
 
