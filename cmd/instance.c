@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cmd/instance.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "cmd/qmp_commands.h"
+#include "cmd/runtime.h"
+#include "vmm/base/fd.h"
+
+static const struct qmp_group groups[] = {
+	{ qmp_vm_commands, QMP_VM_COMMANDS },
+	{ qmp_migration_commands, QMP_MIGRATION_COMMANDS },
+};
+
+struct qmp_server instance_server(struct instance *inst)
+{
+	return (struct qmp_server){
+		.groups = groups, .ngroups = ARRAY_SIZE(groups), .arg = inst,
+	};
+}
+
+void instance_quit(struct instance *inst, int status)
+{
+	struct error ignored = ERROR_INIT;
+
+	inst->status = status;
+	inst->quitting = true;
+	/*
+	 * A VM half way over must end up on exactly one side: past the point
+	 * of no return the process stays until it knows on which.
+	 */
+	if (instance_is_leaving(inst))
+		migration_source_cancel(inst->source, &ignored);
+	else
+		loop_stop(&inst->loop);
+}
+
+/* -- signals */
+
+static void on_signal(void *arg, uint32_t events)
+{
+	struct instance *inst = arg;
+	struct signalfd_siginfo info;
+
+	if (read(inst->signals.fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	log_info(&inst->log, "signal %u: quitting", info.ssi_signo);
+	instance_quit(inst, 128 + (int)info.ssi_signo);
+}
+
+/* Before any thread is made, so that all of them have these blocked. */
+static int watch_signals(struct instance *inst, struct error *err)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	inst->signals = (struct loop_fd){
+		.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+		.events = EPOLLIN, .fn = on_signal, .arg = inst,
+	};
+	if (inst->signals.fd < 0)
+		return error_set(err, errno, "signalfd: %s", strerror(errno));
+	return loop_add(&inst->loop, &inst->signals, err);
+}
+
+/* -- what the VM asks of us */
+
+static void on_vm_event(void *arg, enum vm_event event, int value,
+			const char *detail)
+{
+	static const char *const names[] = {
+		[VM_EVENT_STOP] = "STOP",
+		[VM_EVENT_RESUME] = "RESUME",
+		[VM_EVENT_RESET] = "RESET",
+		[VM_EVENT_SHUTDOWN] = "SHUTDOWN",
+		[VM_EVENT_POWERDOWN] = "POWERDOWN",
+		[VM_EVENT_IO_ERROR] = "BLOCK_IO_ERROR",
+		[VM_EVENT_IO_OK] = "X_BLOCK_IO_OK",
+	};
+	struct instance *inst = arg;
+	json_t *data = NULL;
+
+	if (event == VM_EVENT_SHUTDOWN || event == VM_EVENT_RESET)
+		data = json_pack("{s:b, s:s, s:i}", "guest", 1, "reason",
+				 detail, "x-status", value);
+	else if (*detail)
+		data = json_pack("{s:s}", "reason", detail);
+	control_event(inst->control, names[event], data);
+	json_decref(data);
+	if (event == VM_EVENT_SHUTDOWN)
+		instance_quit(inst, value);
+}
+
+/* until devices/char/ has more */
+static void null_write(struct chardev *chr, const void *buf, size_t len)
+{
+}
+
+static void null_accept_input(struct chardev *chr)
+{
+}
+
+static void null_destroy(struct chardev *chr)
+{
+	free(chr);
+}
+
+static struct chardev *open_null(const char *name, struct error *err)
+{
+	static const struct chardev_ops ops = {
+		.write = null_write,
+		.accept_input = null_accept_input,
+		.destroy = null_destroy,
+	};
+	struct chardev *chr = calloc(1, sizeof(*chr));
+
+	chr->ops = &ops;
+	return chr;
+}
+
+static void terminal_gone(void *arg)
+{
+	struct instance *inst = arg;
+
+	inst->terminal = NULL;
+}
+
+static void terminal_quit(void *arg)
+{
+	struct instance *inst = arg;
+
+	instance_quit(inst, 0);
+}
+
+static struct chardev *open_chardev(void *arg, const char *name,
+				    struct error *err)
+{
+	struct instance *inst = arg;
+	struct terminal_config cfg = {
+		.loop = &inst->loop,
+		.quit = terminal_quit,
+		.command = monitor_command,
+		.gone = terminal_gone,
+		.arg = inst,
+	};
+
+	if (strcmp(name, "stdio"))
+		return open_null(name, err);
+	if (inst->terminal) {
+		error_set(err, EBUSY, "stdio is taken by another device; give this one null, file:PATH, unix:PATH or pty");
+		return NULL;
+	}
+	if (terminal_create(&inst->terminal, &cfg, err))
+		return NULL;
+	return terminal_chardev(inst->terminal);
+}
+
+int instance_create_vm(struct instance *inst, const void *tree, bool incoming,
+		       struct error *err)
+{
+	struct vm_config cfg = {
+		.tree = tree,
+		.loop = &inst->loop,
+		.log = inst->log,
+		.incoming = incoming,
+		.event = on_vm_event,
+		.event_arg = inst,
+		.chardev = open_chardev,
+		.chardev_arg = inst,
+	};
+
+	return vm_create(&inst->vm, &cfg, err);
+}
+
+/* -- life */
+
+void instance_control_path(const struct instance *inst, char *buf,
+			   size_t size)
+{
+	if (inst->config->control)
+		snprintf(buf, size, "%s", inst->config->control);
+	else
+		runtime_socket(inst->name, buf, size);
+}
+
+/* A VM that has moved away stays for whoever still asks about it. */
+static void on_deserted(void *arg)
+{
+	struct instance *inst = arg;
+
+	if (inst->vm && inst->source_over &&
+	    vm_get_state(inst->vm) == VM_POSTMIGRATE)
+		instance_quit(inst, 0);
+}
+
+static int start_control(struct instance *inst, struct error *err)
+{
+	char path[PATH_MAX];
+	struct control_config cfg = {
+		.path = path,
+		.loop = &inst->loop,
+		.server = instance_server(inst),
+		.deserted = on_deserted,
+		.arg = inst,
+	};
+	int ret = inst->config->control ? 0 : runtime_make_dir(err);
+
+	instance_control_path(inst, path, sizeof(path));
+	return ret ? ret : control_create(&inst->control, &cfg, err);
+}
+
+int instance_init(struct instance *inst, const struct run_config *config,
+		  struct error *err)
+{
+	int ret;
+
+	memset(inst, 0, sizeof(*inst));
+	inst->config = config;
+	inst->signals.fd = -1;
+	migration_params_init(&inst->params);
+	if (config->name)
+		snprintf(inst->name, sizeof(inst->name), "%s", config->name);
+	else
+		snprintf(inst->name, sizeof(inst->name), "vm%d", getpid());
+	inst->log.level = config->log_level;
+	inst->log.fd = STDERR_FILENO;
+	memcpy(inst->log.name, inst->name, sizeof(inst->log.name));
+	ret = loop_init(&inst->loop, err);
+	if (ret)
+		return ret;
+	ret = watch_signals(inst, err);
+	if (!ret)
+		ret = start_control(inst, err);
+	if (ret)
+		instance_exit(inst);
+	return ret;
+}
+
+void instance_exit(struct instance *inst)
+{
+	instance_migration_exit(inst);
+	vm_destroy(inst->vm);
+	control_destroy(inst->control);
+	loop_del(&inst->loop, &inst->signals);
+	fd_close(&inst->signals.fd);
+	loop_exit(&inst->loop);
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The migration that an instance leaves or arrives by. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/incoming.h"
+#include "cmd/instance.h"
+#include "cmd/qmp_commands.h"
+
+/* A notify on its way from the migration's thread to the loop's. */
+struct notice {
+	struct instance *inst;
+	struct migration_stats stats;
+	void (*fn)(struct instance *inst, const struct migration_stats *stats);
+};
+
+static void deliver(void *arg)
+{
+	struct notice *n = arg;
+
+	n->fn(n->inst, &n->stats);
+	free(n);
+}
+
+static void post(struct instance *inst, const struct migration_stats *stats,
+		 void (*fn)(struct instance *inst,
+			    const struct migration_stats *stats))
+{
+	struct notice *n = malloc(sizeof(*n));
+
+	if (!n)
+		abort();	/* our own invariant: no outcome is lost */
+	*n = (struct notice){ .inst = inst, .stats = *stats, .fn = fn };
+	loop_post(&inst->loop, deliver, n);
+}
+
+static void send_event(struct instance *inst,
+		       const struct migration_stats *stats)
+{
+	json_t *data = json_pack("{s:s, s:s}", "status",
+				 qmp_migration_status(stats), "x-stage",
+				 migration_stage_name(stats->stage));
+
+	if (stats->outcome != MIGRATION_GOING_ON)
+		json_object_set_new(data, "x-report",
+				    qmp_migration_report(stats));
+	control_event(inst->control, "MIGRATION", data);
+	json_decref(data);
+}
+
+/* -- leaving */
+
+static void tell(struct instance *inst, const struct migration_stats *stats)
+{
+	if (stats->outcome == MIGRATION_COMPLETED)
+		log_info(&inst->log, "moved to %s, pause %llu us", inst->uri,
+			 (unsigned long long)stats->downtime_us);
+	else
+		log_warn(&inst->log, "migration to %s: %s: %s", inst->uri,
+			 migration_outcome_name(stats->outcome),
+			 stats->error.msg);
+}
+
+static void source_notice(struct instance *inst,
+			  const struct migration_stats *stats)
+{
+	bool over = stats->outcome != MIGRATION_GOING_ON;
+
+	log_info(&inst->log, "migration: %s",
+		 migration_stage_name(stats->stage));
+	if (over) {
+		tell(inst, stats);
+		inst->source_over = true;
+	}
+	send_event(inst, stats);
+	if (!over)
+		return;
+	if (inst->quitting)
+		instance_quit(inst, inst->status);
+	else if (stats->outcome == MIGRATION_COMPLETED &&
+		 !control_clients(inst->control))
+		instance_quit(inst, 0);
+}
+
+static void on_source(void *arg, const struct migration_stats *stats)
+{
+	post(arg, stats, source_notice);
+}
+
+bool instance_is_leaving(const struct instance *inst)
+{
+	return inst->source && !inst->source_over;
+}
+
+bool instance_migration_stats(struct instance *inst,
+			      struct migration_stats *out)
+{
+	if (inst->source)
+		migration_source_stats(inst->source, out);
+	else if (inst->destination)
+		migration_destination_stats(inst->destination, out);
+	return inst->source || inst->destination;
+}
+
+static int check_can_leave(struct instance *inst, struct error *err)
+{
+	if (!inst->vm)
+		return error_set(err, EAGAIN, "no VM has arrived here yet");
+	if (instance_is_leaving(inst))
+		return error_set(err, EBUSY, "a migration is under way already");
+	if (vm_get_state(inst->vm) != VM_RUNNING)
+		return error_set(err, EBUSY, "the VM is in state %s; only a running one can be moved",
+				 vm_state_name(vm_get_state(inst->vm)));
+	return 0;
+}
+
+int instance_migrate(struct instance *inst, const struct migration_params *p,
+		     struct error *err)
+{
+	struct migration_source_config cfg = {
+		.vm = inst->vm, .params = *p, .notify = on_source, .arg = inst,
+	};
+	int ret = check_can_leave(inst, err);
+	char *uri;
+
+	if (ret)
+		return ret;
+	uri = strdup(p->uri);
+	if (!uri)
+		return error_set(err, ENOMEM, "no memory");
+	migration_source_destroy(inst->source);
+	inst->source = NULL;
+	inst->source_over = false;
+	free(inst->uri);
+	inst->uri = uri;
+	return migration_source_start(&inst->source, &cfg, err);
+}
+
+/* -- arriving */
+
+struct build_call {
+	struct instance *inst;
+	const void *tree;
+	size_t len;
+	struct error *err;
+	int ret;
+};
+
+static void do_build(void *arg)
+{
+	struct build_call *b = arg;
+	void *tree = NULL;
+
+	b->ret = incoming_localize(b->inst->config, b->tree, b->len, &tree,
+				   b->err);
+	if (!b->ret)
+		b->ret = instance_create_vm(b->inst, tree, true, b->err);
+	free(tree);
+}
+
+static int on_build(void *arg, const void *tree, size_t len, struct vm **vm,
+		    struct error *err)
+{
+	struct instance *inst = arg;
+	struct build_call b = {
+		.inst = inst, .tree = tree, .len = len, .err = err,
+	};
+
+	loop_call(&inst->loop, do_build, &b);
+	if (!b.ret)
+		*vm = inst->vm;
+	return b.ret;
+}
+
+static void do_destroy(void *arg)
+{
+	struct instance *inst = arg;
+
+	vm_destroy(inst->vm);
+	inst->vm = NULL;
+}
+
+static void on_destroy(void *arg, struct vm *vm)
+{
+	struct instance *inst = arg;
+
+	loop_call(&inst->loop, do_destroy, inst);
+}
+
+/* From now on it is known here by its own name, unless it was given one. */
+static void take_name(struct instance *inst)
+{
+	char path[PATH_MAX];
+	struct error err = ERROR_INIT;
+
+	if (inst->config->name)
+		return;
+	snprintf(inst->name, sizeof(inst->name), "%s", inst->vm->name);
+	snprintf(inst->log.name, sizeof(inst->log.name), "%s", inst->name);
+	if (inst->config->control || strchr(inst->name, '/'))
+		return;
+	instance_control_path(inst, path, sizeof(path));
+	if (control_rename(inst->control, path, &err))
+		log_warn(&inst->log, "%s; still reached by %s", err.msg,
+			 control_path(inst->control));
+}
+
+static void destination_notice(struct instance *inst,
+			       const struct migration_stats *stats)
+{
+	log_info(&inst->log, "incoming migration: %s",
+		 migration_stage_name(stats->stage));
+	if (stats->outcome == MIGRATION_COMPLETED && !inst->arrived) {
+		inst->arrived = true;
+		take_name(inst);
+		log_info(&inst->log, "arrived and running");
+	} else if (stats->outcome != MIGRATION_COMPLETED &&
+		   stats->outcome != MIGRATION_GOING_ON) {
+		log_warn(&inst->log, "incoming migration: %s: %s",
+			 migration_outcome_name(stats->outcome),
+			 stats->error.msg);
+	}
+	send_event(inst, stats);
+}
+
+static void on_destination(void *arg, const struct migration_stats *stats)
+{
+	post(arg, stats, destination_notice);
+}
+
+int instance_listen(struct instance *inst, struct error *err)
+{
+	struct migration_destination_config cfg = {
+		.uri = inst->config->incoming,
+		.log = inst->log,
+		.build = on_build,
+		.destroy = on_destroy,
+		.notify = on_destination,
+		.arg = inst,
+	};
+	int ret = migration_destination_start(&inst->destination, &cfg, err);
+
+	if (!ret)
+		log_info(&inst->log, "waiting for a VM at %s",
+			 migration_destination_uri(inst->destination));
+	return ret;
+}
+
+void instance_migration_exit(struct instance *inst)
+{
+	migration_source_destroy(inst->source);
+	migration_destination_destroy(inst->destination);
+	inst->source = NULL;
+	inst->destination = NULL;
+	free(inst->uri);
+	inst->uri = NULL;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cmd/migrate_report.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/client.h"
+#include "vmm/base/util.h"
+
+static double mib(const json_t *job, const char *name)
+{
+	return (double)client_num(job, name) / MIB;
+}
+
+static double ms(const json_t *job, const char *name)
+{
+	return (double)client_num(job, name) / 1000;
+}
+
+bool migrate_is_over(const json_t *report)
+{
+	const char *status = client_str(report, "status");
+
+	return !strcmp(status, "completed") || !strcmp(status, "failed") ||
+	       !strcmp(status, "cancelled");
+}
+
+void migrate_progress_end(struct migrate_progress *p)
+{
+	if (p->line_open)
+		fputc('\n', stderr);
+	p->line_open = false;
+}
+
+static void show_line(struct migrate_progress *p, const json_t *job)
+{
+	fprintf(stderr, "\r  round %llu: %.0f of %.0f MiB left, %.0f MiB/s, dirty %llu pages/s, pause expected %.0f ms \033[K",
+		client_num(job, "iteration"), mib(job, "memory-remaining"),
+		mib(job, "memory-total"), mib(job, "memory-bandwidth"),
+		client_num(job, "dirty-rate"),
+		ms(job, "expected-downtime-us"));
+	p->line_open = true;
+}
+
+void migrate_progress_show(struct migrate_progress *p, const json_t *report)
+{
+	const json_t *job = json_object_get(report, "x-job");
+	const char *stage = client_str(job, "stage");
+
+	if (*stage && strcmp(stage, p->stage)) {
+		migrate_progress_end(p);
+		fprintf(stderr, "%s\n", stage);
+		snprintf(p->stage, sizeof(p->stage), "%s", stage);
+	}
+	if (isatty(STDERR_FILENO) && !strcmp(client_str(report, "status"),
+					     "active"))
+		show_line(p, job);
+}
+
+static void print_memory(FILE *out, const json_t *job)
+{
+	fprintf(out, "data       processed %.1f MiB, remaining %.1f MiB, total %.1f MiB\n",
+		mib(job, "data-processed"), mib(job, "data-remaining"),
+		mib(job, "data-total"));
+	fprintf(out, "memory     processed %.1f MiB, remaining %.1f MiB, total %.1f MiB\n",
+		mib(job, "memory-processed"), mib(job, "memory-remaining"),
+		mib(job, "memory-total"));
+	fprintf(out, "pages      constant %llu, normal %llu (%.1f MiB), never touched %llu\n",
+		client_num(job, "constant-pages"),
+		client_num(job, "normal-pages"), mib(job, "normal-data"),
+		client_num(job, "absent-pages"));
+	fprintf(out, "rates      memory bandwidth %.1f MiB/s, dirty %llu pages/s\n",
+		mib(job, "memory-bandwidth"), client_num(job, "dirty-rate"));
+}
+
+static void print_pause(FILE *out, const json_t *steps)
+{
+	const char *name;
+	json_t *us;
+
+	json_object_foreach((json_t *)(uintptr_t)steps, name, us) {
+		/* "prepared/load-state": a part of "prepared" */
+		const char *part = strchr(name, '/');
+
+		fprintf(out, "  %s%-*s %10lld us\n", part ? "  " : "",
+			part ? 18 : 20, part ? part + 1 : name,
+			(long long)json_integer_value(us));
+	}
+}
+
+void migrate_report_print(FILE *out, const char *vm, const char *uri,
+			  const json_t *report)
+{
+	const json_t *job = json_object_get(report, "x-job");
+
+	fprintf(out, "%s to %s: %s\n", vm, uri, client_str(report, "status"));
+	if (!job)
+		return;
+	fprintf(out, "type       %s\n", client_str(job, "type"));
+	fprintf(out, "time       elapsed %.1f ms, set-up %.1f ms\n",
+		ms(job, "time-elapsed-us"), ms(job, "setup-time-us"));
+	print_memory(out, job);
+	fprintf(out, "iteration  %llu\n", client_num(job, "iteration"));
+	fprintf(out, "downtime   %.1f ms (expected %.1f ms)\n",
+		ms(job, "downtime-us"), ms(job, "expected-downtime-us"));
+	print_pause(out, json_object_get(job, "pause-us"));
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A migration's figures as JSON: QEMU's members first, then the job report. */
+#include <string.h>
+
+#include "cmd/qmp_commands.h"
+#include "vmm/base/util.h"
+#include "vmm/memory.h"
+
+/* QEMU's MigrationStatus. */
+const char *qmp_migration_status(const struct migration_stats *s)
+{
+	switch (s->outcome) {
+	case MIGRATION_COMPLETED:
+		return "completed";
+	case MIGRATION_FAILED:
+	case MIGRATION_UNKNOWN:
+		return "failed";
+	case MIGRATION_CANCELLED:
+		return "cancelled";
+	case MIGRATION_GOING_ON:
+		break;
+	}
+	switch (s->stage) {
+	case MIGRATION_STAGE_NONE:
+		return "none";
+	case MIGRATION_STAGE_PRE_MIGRATION:
+	case MIGRATION_STAGE_RESERVATION:
+		return "setup";
+	case MIGRATION_STAGE_PRECOPY:
+		return "active";
+	default:
+		return "device";
+	}
+}
+
+struct member {
+	const char *name;
+	uint64_t value;
+};
+
+static void set_all(json_t *object, const struct member *m, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		json_object_set_new(object, m[i].name,
+				    json_integer((json_int_t)m[i].value));
+}
+
+static json_t *ram(const struct migration_stats *s)
+{
+	const struct member m[] = {
+		{ "transferred", s->wire_bytes },
+		{ "remaining", s->memory_remaining },
+		{ "total", s->memory_total },
+		{ "duplicate", s->constant_pages },
+		{ "skipped", s->absent_pages },
+		{ "normal", s->normal_pages },
+		{ "normal-bytes", s->normal_bytes },
+		{ "dirty-pages-rate", s->dirty_rate },
+		{ "dirty-sync-count", s->iteration },
+		{ "page-size", PAGE_BYTES },
+	};
+	json_t *j = json_object();
+
+	set_all(j, m, ARRAY_SIZE(m));
+	json_object_set_new(j, "mbps", json_real((double)s->memory_bandwidth *
+						 8 / 1e6));
+	return j;
+}
+
+static json_t *pause(const struct migration_pause *p)
+{
+	const struct member m[] = {
+		{ "stop-vcpus", p->stop_vcpus },
+		{ "drain-disks", p->drain_disks },
+		{ "last-pages", p->last_pages },
+		{ "save-state", p->save_state },
+		{ "deactivate", p->deactivate },
+		{ "send-state", p->send_state },
+		{ "prepared", p->prepared },
+		{ "prepared/last-fence", p->last_fence },
+		{ "prepared/load-state", p->load_state },
+		{ "prepared/activate", p->activate },
+		{ "go", p->go },
+		{ "go/run", p->run },
+	};
+	json_t *j = json_object();
+
+	set_all(j, m, ARRAY_SIZE(m));
+	return j;
+}
+
+/* Times in microseconds, sizes in bytes, rates per second. */
+static json_t *job(const struct migration_stats *s)
+{
+	const struct member m[] = {
+		{ "time-elapsed-us", s->time_elapsed_us },
+		{ "setup-time-us", s->setup_time_us },
+		{ "data-processed", s->data_processed },
+		{ "data-remaining", s->data_remaining },
+		{ "data-total", s->data_total },
+		{ "memory-processed", s->memory_processed },
+		{ "memory-remaining", s->memory_remaining },
+		{ "memory-total", s->memory_total },
+		{ "memory-bandwidth", s->memory_bandwidth },
+		{ "dirty-rate", s->dirty_rate },
+		{ "constant-pages", s->constant_pages },
+		{ "absent-pages", s->absent_pages },
+		{ "normal-pages", s->normal_pages },
+		{ "normal-data", s->normal_bytes },
+		{ "wire-bytes", s->wire_bytes },
+		{ "iteration", s->iteration },
+		{ "expected-downtime-us", s->expected_downtime_us },
+		{ "downtime-us", s->downtime_us },
+	};
+	json_t *j = json_object();
+
+	json_object_set_new(j, "type", json_string(s->type ? s->type : ""));
+	json_object_set_new(j, "stage",
+			    json_string(migration_stage_name(s->stage)));
+	json_object_set_new(j, "outcome",
+			    json_string(migration_outcome_name(s->outcome)));
+	set_all(j, m, ARRAY_SIZE(m));
+	json_object_set_new(j, "pause-us", pause(&s->pause));
+	return j;
+}
+
+json_t *qmp_migration_report(const struct migration_stats *s)
+{
+	const struct member m[] = {
+		{ "total-time", s->time_elapsed_us / 1000 },
+		{ "setup-time", s->setup_time_us / 1000 },
+		{ "downtime", s->downtime_us / 1000 },
+		{ "expected-downtime", s->expected_downtime_us / 1000 },
+	};
+	json_t *j = json_object();
+
+	json_object_set_new(j, "status", json_string(qmp_migration_status(s)));
+	set_all(j, m, ARRAY_SIZE(m));
+	json_object_set_new(j, "ram", ram(s));
+	json_object_set_new(j, "x-job", job(s));
+	if (s->error.code)
+		json_object_set_new(j, "error-desc",
+				    json_string(s->error.msg));
+	return j;
+}

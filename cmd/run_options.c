@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cmd/run_options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/arch.h"
+#include "cmd/parse.h"
+#include "vmm/base/util.h"
+
+static int option_name(const struct option_spec *spec, void *field,
+		       const char *value, struct error *err)
+{
+	*(const char **)field = value;
+	return parse_name(value, err);
+}
+
+static int option_cpus(const struct option_spec *spec, void *field,
+		       const char *value, struct error *err)
+{
+	uint64_t v;
+	int ret = parse_number(value, 1, arch_board.max_vcpus, &v, err);
+
+	if (!ret)
+		*(uint32_t *)field = (uint32_t)v;
+	return ret;
+}
+
+static int memory_key(struct run_config *c, const char *key, const char *value,
+		      struct error *err)
+{
+	if (!key)
+		return parse_size(value, MIB, &c->memory, err);
+	if (!strcmp(key, "shared"))
+		return parse_bool(value, &c->shared, err);
+	return error_set(err, EINVAL, "unknown key '%s'", key);
+}
+
+static int option_memory(const struct option_spec *spec, void *field,
+			 const char *value, struct error *err)
+{
+	struct run_config *c = field;
+	char *copy = strdup(value), *cursor = copy, *key, *word;
+	int ret = copy ? 0 : error_set(err, ENOMEM, "no memory");
+
+	while (!ret && parse_list_next(&cursor, &key, &word))
+		ret = memory_key(c, key, word, err);
+	free(copy);
+	if (!ret && (c->memory < MIB || c->memory % PAGE_BYTES))
+		return error_set(err, EINVAL, "at least 1 MiB, in whole pages of 4 KiB");
+	return ret;
+}
+
+/* "URI,key=value,...": @set takes each pair, with key NULL for plain words. */
+static int parse_device(const char *value, char **copy, void *obj,
+			int (*set)(void *obj, const char *key,
+				   const char *value, struct error *err),
+			struct error *err)
+{
+	char *cursor, *key, *word;
+	int ret = 0;
+
+	*copy = cursor = strdup(value);
+	if (!cursor)
+		return error_set(err, ENOMEM, "no memory");
+	while (!ret && parse_list_next(&cursor, &key, &word))
+		ret = set(obj, key, word, err);
+	return ret;
+}
+
+static int disk_key(void *obj, const char *key, const char *value,
+		    struct error *err)
+{
+	struct disk_option *d = obj;
+
+	if (!key || !strcmp(key, "uri") || !strcmp(key, "file")) {
+		if (d->uri || !*value)
+			return error_set(err, EINVAL, "one image, please");
+		d->uri = value;
+		return 0;
+	}
+	if (!strcmp(key, "id")) {
+		d->id = value;
+		return parse_name(value, err);
+	}
+	if (!strcmp(key, "readonly"))
+		return parse_bool(value, &d->readonly, err);
+	if (!strcmp(key, "direct"))
+		return parse_bool(value, &d->direct, err);
+	if (strcmp(key, "serial"))
+		return error_set(err, EINVAL, "unknown key '%s'", key);
+	if (strlen(value) > 20)		/* virtio 1.2, 5.2.6 */
+		return error_set(err, EINVAL, "a serial number has at most 20 bytes");
+	d->serial = value;
+	return 0;
+}
+
+static int option_disk(const struct option_spec *spec, void *field,
+		       const char *value, struct error *err)
+{
+	struct run_config *c = field;
+	struct disk_option *d = &c->disk[c->ndisks];
+	int ret;
+
+	if (c->ndisks == RUN_MAX_DISKS)
+		return error_set(err, E2BIG, "more than %d disks",
+				 RUN_MAX_DISKS);
+	c->ndisks++;
+	ret = parse_device(value, &d->copy, d, disk_key, err);
+	if (!ret && !d->uri)
+		return error_set(err, EINVAL, "no image");
+	return ret;
+}
+
+static int net_key(void *obj, const char *key, const char *value,
+		   struct error *err)
+{
+	struct net_option *n = obj;
+
+	if (!key) {
+		if (n->backend || !*value)
+			return error_set(err, EINVAL, "one network, please");
+		n->backend = value;
+		return 0;
+	}
+	if (!strcmp(key, "id")) {
+		n->id = value;
+		return parse_name(value, err);
+	}
+	if (strcmp(key, "mac"))
+		return error_set(err, EINVAL, "unknown key '%s'", key);
+	n->has_mac = true;
+	return parse_mac(value, n->mac, err);
+}
+
+static int option_net(const struct option_spec *spec, void *field,
+		      const char *value, struct error *err)
+{
+	struct run_config *c = field;
+	struct net_option *n = &c->net[c->nnets];
+	int ret;
+
+	if (c->nnets == RUN_MAX_NETS)
+		return error_set(err, E2BIG, "more than %d NICs", RUN_MAX_NETS);
+	c->nnets++;
+	ret = parse_device(value, &n->copy, n, net_key, err);
+	if (!ret && !n->backend)
+		return error_set(err, EINVAL, "no network");
+	return ret;
+}
+
+static int option_console(const struct option_spec *spec, void *field,
+			  const char *value, struct error *err)
+{
+	if (strcmp(value, "serial") && strcmp(value, "none") &&
+	    strcmp(value, "virtio") && strncmp(value, "virtio:", 7))
+		return error_set(err, EINVAL, "no such console");
+	*(const char **)field = value;
+	return 0;
+}
+
+static int option_log(const struct option_spec *spec, void *field,
+		      const char *value, struct error *err)
+{
+	static const char *const levels[] = {
+		[LOG_ERROR] = "error", [LOG_WARN] = "warn",
+		[LOG_INFO] = "info", [LOG_DEBUG] = "debug",
+	};
+	unsigned int i;
+
+	for (i = LOG_ERROR; i <= LOG_DEBUG; i++)
+		if (!strcmp(value, levels[i])) {
+			*(enum log_level *)field = (enum log_level)i;
+			return 0;
+		}
+	return error_set(err, EINVAL, "no such level");
+}
+
+#define FIELD(member) .offset = offsetof(struct run_config, member)
+
+const struct option_spec run_option_table[] = {
+	{ "name", "NAME", "Name of the VM (default: vm and the process id)",
+	  .parse = option_name, FIELD(name) },
+	{ "kernel", "FILE", "Linux bzImage, or ELF with a PVH note",
+	  .parse = option_string, FIELD(kernel) },
+	{ "initrd", "FILE", "Initial RAM disk",
+	  .parse = option_string, FIELD(initrd) },
+	{ "append", "TEXT", "Kernel command line",
+	  .parse = option_string, FIELD(append) },
+	{ "cpus", "N", "Virtual CPUs (default 1)",
+	  .parse = option_cpus, FIELD(cpus) },
+	{ "memory", "SIZE[,shared=on]",
+	  "RAM; MiB, or with suffix K, M, G, T (default 512)\n"
+	  "shared=on: as a memfd, for other processes",
+	  .parse = option_memory },
+	{ "cpu", "MODEL", "CPU model: host (default), kvm64, x86-64-v2, ...",
+	  .parse = option_string, FIELD(cpu_model) },
+	{ "disk", "URI[,id=ID][,serial=S][,readonly=on][,direct=on]",
+	  "A disk, again for each: a file, nbd://HOST[:PORT]/EXPORT,\n"
+	  "nbd+unix:///EXPORT?socket=PATH; \",,\" is a comma.\n"
+	  "With --incoming: what stands here behind the disk ID",
+	  .parse = option_disk },
+	{ "net", "tap[:NAME]|passt[:SOCKET][,id=ID][,mac=MAC]",
+	  "A network card, again for each.\n"
+	  "With --incoming: what stands here behind the card ID",
+	  .parse = option_net },
+	{ "rng", "on|off", "Entropy device (default off)", .may_omit = true,
+	  .parse = option_bool, FIELD(rng) },
+	{ "console", "serial|virtio[:BACKEND]|none",
+	  "What the terminal is to the guest (default serial)",
+	  .parse = option_console, FIELD(console) },
+	{ "serial", "stdio|null|file:PATH|unix:PATH|pty",
+	  "Behind the serial port (default stdio)",
+	  .parse = option_string, FIELD(serial) },
+	{ "control", "PATH", "Control socket (default: NAME.sock in the runtime\n"
+	  "directory, $XDG_RUNTIME_DIR/godwit or /run/godwit)",
+	  .parse = option_string, FIELD(control) },
+	{ "incoming", "tcp:HOST:PORT|unix:PATH",
+	  "Wait there for a VM that is moved to this host",
+	  .parse = option_string, FIELD(incoming) },
+	{ "debug-exit", NULL, "Port 0x501: a byte written there ends the VM with\n"
+	  "that exit status", .parse = option_bool, FIELD(debug_exit) },
+	{ "paused", NULL, "Build the VM, but wait for `godwit resume`",
+	  .parse = option_bool, FIELD(paused) },
+	{ "log", "error|warn|info|debug", "What to tell (default warn)",
+	  .parse = option_log, FIELD(log_level) },
+};
+const unsigned int run_option_count = ARRAY_SIZE(run_option_table);
+
+void run_config_init(struct run_config *c)
+{
+	*c = (struct run_config){ .log_level = LOG_WARN };
+}
+
+void run_config_exit(struct run_config *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < c->ndisks; i++)
+		free(c->disk[i].copy);
+	for (i = 0; i < c->nnets; i++)
+		free(c->net[i].copy);
+}
+
+static void check_incoming(const struct run_config *c, struct error *err)
+{
+	const struct {
+		const char *option;
+		bool given;
+	} taken[] = {
+		{ "--append", c->append },
+		{ "--cpus", c->cpus },
+		{ "--memory", c->memory },
+		{ "--cpu", c->cpu_model },
+		{ "--console", c->console },
+		{ "--rng", c->rng },
+		{ "--debug-exit", c->debug_exit },
+		{ "--paused", c->paused },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(taken); i++)
+		if (taken[i].given)
+			error_add(err, EINVAL, "option %s: not with --incoming: the machine is described by the side that it comes from",
+				  taken[i].option);
+	for (i = 0; i < c->ndisks; i++)
+		if (!c->disk[i].id)
+			error_add(err, EINVAL, "option --disk %s: with --incoming it needs id=ID, to say which disk it stands behind",
+				  c->disk[i].uri);
+	for (i = 0; i < c->nnets; i++)
+		if (!c->net[i].id)
+			error_add(err, EINVAL, "option --net %s: with --incoming it needs id=ID, to say which card it stands behind",
+				  c->net[i].backend);
+}
+
+static const char *device_id(const struct run_config *c, unsigned int i)
+{
+	return i < c->ndisks ? c->disk[i].id : c->net[i - c->ndisks].id;
+}
+
+static void check_ids(const struct run_config *c, struct error *err)
+{
+	unsigned int n = c->ndisks + c->nnets, i, j;
+
+	for (i = 0; i < n; i++)
+		for (j = 0; j < i; j++)
+			if (device_id(c, i) && device_id(c, j) &&
+			    !strcmp(device_id(c, i), device_id(c, j)))
+				error_add(err, EINVAL, "id=%s: given to two devices; accepted: an id for each",
+					  device_id(c, i));
+}
+
+int run_config_check(const struct run_config *c, struct error *err)
+{
+	if (c->incoming)
+		check_incoming(c, err);
+	else if (!c->kernel)
+		error_add(err, EINVAL, "option --kernel: missing; accepted: --kernel FILE, a Linux bzImage or an ELF file with a PVH note (or --incoming URI)");
+	check_ids(c, err);
+	return -err->code;
+}
