@@ -129,10 +129,8 @@ static int diagnose(void)
 	printf("godwit %s, %s guests, on Linux %s\n", VERSION_TEXT,
 	       arch_board.name, host.release);
 	fd = open_kvm();
-	if (fd >= 0) {
+	if (fd >= 0)
 		linux_runs = arch_doctor(stdout, fd);
-		line("stock Linux guests", linux_runs, "");
-	}
 	printf("Host:\n");
 	check_tun();
 	check_userfaultfd();

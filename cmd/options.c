@@ -113,7 +113,9 @@ static int take_option(const struct command *cmd, int argc, char **argv, int i,
 
 	if (!spec) {
 		unknown(cmd, name, len, err);
-		return 1;
+		/* what follows is most likely its value: one error, not two */
+		return !eq && !cmd->max_args && i + 1 < argc &&
+		       strncmp(argv[i + 1], "--", 2) ? 2 : 1;
 	}
 	if (eq || !spec->value || spec->may_omit) {
 		set_option(spec, config, eq ? eq + 1 : "on", err);
@@ -156,8 +158,9 @@ int options_parse(const struct command *cmd, int argc, char **argv,
 		} else if (n < MIN(cmd->max_args, OPTIONS_MAX_ARGS)) {
 			args[n++] = argv[i++];
 		} else {
-			error_add(err, EINVAL, "unexpected word '%s'; accepted: godwit %s [OPTION...] %s",
-				  argv[i++], cmd->name, cmd->args);
+			error_add(err, EINVAL, "unexpected word '%s'; accepted: godwit %s [OPTION...]%s%s",
+				  argv[i++], cmd->name, *cmd->args ? " " : "",
+				  cmd->args);
 		}
 	}
 	args[n] = NULL;
