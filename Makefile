@@ -37,7 +37,8 @@ pkgs := jansson $(if $(CONFIG_BLOCK_RAW),liburing) $(if $(CONFIG_BLOCK_NBD),libn
 
 warn := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
 	-Wcast-qual -Wvla -Wwrite-strings -Wimplicit-fallthrough -Wundef \
-	-Wno-missing-field-initializers -Wno-unused-parameter
+	-Wno-missing-field-initializers -Wno-unused-parameter \
+	$(if $(findstring clang,$(CC)),-Wno-gnu-variable-sized-type-not-at-end)
 WERROR ?= -Werror
 san := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 CFLAGS ?= -O2 -g
