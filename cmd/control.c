@@ -32,6 +32,7 @@ struct client {
 	struct control *ctl;
 	struct qmp_conn qmp;
 	struct loop_fd io;
+	bool ended;		/* sends no more; still gets its answers */
 	bool dead;
 	char *unsent;
 	size_t nunsent, room;
@@ -93,7 +94,7 @@ static void choose_events(struct client *c)
 {
 	uint32_t events = c->nunsent ? EPOLLOUT : 0;
 
-	if (c->nunsent < PAUSE_UNSENT)
+	if (c->nunsent < PAUSE_UNSENT && !c->ended)
 		events |= EPOLLIN;
 	if (!c->dead)
 		loop_mod(c->ctl->cfg.loop, &c->io, events);
@@ -138,7 +139,16 @@ static void flush(struct client *c)
 		free(c->unsent);
 		c->unsent = NULL;
 		c->room = 0;
+		if (c->ended)
+			bury(c);
 	}
+}
+
+static void end_of_input(struct client *c)
+{
+	c->ended = true;
+	if (!c->nunsent)
+		bury(c);
 }
 
 static void on_client(void *arg, uint32_t events)
@@ -153,7 +163,9 @@ static void on_client(void *arg, uint32_t events)
 		n = recv(c->io.fd, buf, sizeof(buf), MSG_DONTWAIT);
 		if (n > 0)
 			qmp_feed(&c->qmp, buf, (size_t)n);
-		else if (!n || (errno != EAGAIN && errno != EINTR))
+		else if (!n)
+			end_of_input(c);
+		else if (errno != EAGAIN && errno != EINTR)
 			bury(c);
 	} else if (events & (EPOLLHUP | EPOLLERR)) {
 		bury(c);

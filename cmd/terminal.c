@@ -86,14 +86,7 @@ static void terminal_write(struct chardev *chr, const void *buf, size_t len)
 
 void terminal_print(struct terminal *t, const char *text)
 {
-	const char *nl;
-
 	pthread_mutex_lock(&t->lock);
-	while (t->is_tty && (nl = strchr(text, '\n'))) {
-		write_locked(t, text, (size_t)(nl - text));
-		write_locked(t, "\r\n", 2);
-		text = nl + 1;
-	}
 	write_locked(t, text, strlen(text));
 	pthread_mutex_unlock(&t->lock);
 }
@@ -258,7 +251,6 @@ static void on_crash(int sig)
 	if (!tcgetattr(STDIN_FILENO, &tio)) {
 		tio.c_lflag |= ICANON | ECHO | ISIG | IEXTEN;
 		tio.c_iflag |= ICRNL | IXON;
-		tio.c_oflag |= OPOST;
 		tcsetattr(STDIN_FILENO, TCSANOW, &tio);
 	}
 	raise(sig);	/* SA_RESETHAND: now the default action */
@@ -294,6 +286,7 @@ static void make_raw(struct terminal *t)
 	/* give the modes back even from the background */
 	signal(SIGTTOU, SIG_IGN);
 	raw = t->saved;
+	/* OPOST stays: "\n" starts a line for us and for bare guests */
 	raw.c_iflag &= ~(tcflag_t)(BRKINT | ICRNL | INPCK | ISTRIP | IXON);
 	raw.c_lflag &= ~(tcflag_t)(ECHO | ICANON | IEXTEN | ISIG);
 	raw.c_cc[VMIN] = 1;

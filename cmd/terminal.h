@@ -31,7 +31,7 @@ int terminal_create(struct terminal **out, const struct terminal_config *cfg,
 		    struct error *err) __must_check;
 /* As its device sees it; destroying that destroys the terminal. */
 struct chardev *terminal_chardev(struct terminal *t);
-/* Print for the user; "\n" is made to start a new line. Any thread. */
+/* Print for the user. Any thread. */
 void terminal_print(struct terminal *t, const char *text);
 
 #endif
