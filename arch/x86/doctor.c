@@ -71,16 +71,9 @@ static bool print_caps(FILE *out, int kvm_fd)
 
 /*
  * Stock Linux needs a KVM that runs ring 0 as the processor does. Asking a
- * tiny guest beats guessing from module names: it executes, in ring 0, int3
- * (which a software KVM can't emulate) and reports through a port.
- *
- *	0:	b0 01		mov $1, %al
- *	2:	cc		int3		-> handler at 0x1010
- *	...
- *	0x10:	e6 f4		out %al, $0xf4
- *	0x12:	f4		hlt
- *
- * in real mode, with the interrupt table at 0: vector 3 = 0000:1010.
+ * tiny guest beats guessing from module names: in real mode it executes FWAIT,
+ * which every processor has and a software KVM's instruction emulator has not,
+ * and then reports through a port.
  */
 static bool run_probe(int vm_fd, int vcpu_fd, struct kvm_run *run)
 {
@@ -99,8 +92,8 @@ static bool run_probe(int vm_fd, int vcpu_fd, struct kvm_run *run)
 
 static bool probe_ring0(int kvm_fd)
 {
-	static const uint8_t code[] = { 0xb0, 1, 0xcc };
-	static const uint8_t handler[] = { 0xe6, 0xf4, 0xf4 };
+	/* fwait; out %al, $0xf4; hlt */
+	static const uint8_t code[] = { 0x9b, 0xe6, 0xf4, 0xf4 };
 	int vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0), vcpu_fd = -1;
 	int bytes = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	uint8_t *ram = mmap(NULL, 0x2000, PROT_READ | PROT_WRITE,
@@ -113,8 +106,6 @@ static bool probe_ring0(int kvm_fd)
 
 	if (vm_fd >= 0 && ram != MAP_FAILED && bytes > 0) {
 		memcpy(ram + 0x1000, code, sizeof(code));
-		memcpy(ram + 0x1010, handler, sizeof(handler));
-		memcpy(ram + 3 * 4, (uint8_t[]){ 0x10, 0x10, 0, 0 }, 4);
 		if (ioctl(vm_fd, KVM_SET_TSS_ADDR, X86_TSS_ADDR) == 0 &&
 		    ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) == 0)
 			vcpu_fd = ioctl(vm_fd, KVM_CREATE_VCPU, 0);
@@ -165,6 +156,6 @@ bool arch_doctor(FILE *out, int kvm_fd)
 	all = print_caps(out, kvm_fd);
 	print_stuck_msrs(out, kvm_fd);
 	fprintf(out, "Stock Linux guests: %s\n", linux_ok ? "yes" :
-		"no: this KVM emulates ring 0 only in part (int3 failed); small guests that work in ring 3 do run");
+		"no: this KVM emulates ring 0 only in part (FWAIT failed); small guests that work in ring 3 do run");
 	return all && linux_ok;
 }
