@@ -11,6 +11,7 @@
 
 #include "cmd/qmp_commands.h"
 #include "cmd/runtime.h"
+#include "devices/char/char.h"
 #include "vmm/base/fd.h"
 
 static const struct qmp_group groups[] = {
@@ -103,33 +104,6 @@ static void on_vm_event(void *arg, enum vm_event event, int value,
 		instance_quit(inst, value);
 }
 
-/* until devices/char/ has more */
-static void null_write(struct chardev *chr, const void *buf, size_t len)
-{
-}
-
-static void null_accept_input(struct chardev *chr)
-{
-}
-
-static void null_destroy(struct chardev *chr)
-{
-	free(chr);
-}
-
-static struct chardev *open_null(const char *name, struct error *err)
-{
-	static const struct chardev_ops ops = {
-		.write = null_write,
-		.accept_input = null_accept_input,
-		.destroy = null_destroy,
-	};
-	struct chardev *chr = calloc(1, sizeof(*chr));
-
-	chr->ops = &ops;
-	return chr;
-}
-
 static void terminal_gone(void *arg)
 {
 	struct instance *inst = arg;
@@ -157,7 +131,7 @@ static struct chardev *open_chardev(void *arg, const char *name,
 	};
 
 	if (strcmp(name, "stdio"))
-		return open_null(name, err);
+		return char_open(name, &inst->loop, &inst->log, err);
 	if (inst->terminal) {
 		error_set(err, EBUSY, "stdio is taken by another device; give this one null, file:PATH, unix:PATH or pty");
 		return NULL;
