@@ -30,7 +30,9 @@ enum {
 };
 
 /* PM1_STS and PM1_EN (4.8.3.1). */
+#define GBL		(1u << 5)	/* kept; nobody but the guest locks */
 #define PWRBTN		(1u << 8)
+#define EN_KEPT		(GBL | PWRBTN)
 
 /* PM1_CNT (4.8.3.2). */
 #define SCI_EN		(1u << 0)
@@ -116,7 +118,7 @@ static void pm_write(struct acpi_pm *pm, const struct bus_access *access)
 	put_le64(written, access->value);
 	memcpy(image + access->offset, written, access->len);
 	pm->sts &= ~get_le16(image + PM1_STS);
-	pm->en = get_le16(image + PM1_EN) & PWRBTN;
+	pm->en = get_le16(image + PM1_EN) & EN_KEPT;
 	write_cnt(pm, get_le16(image + PM1_CNT));
 	drive_sci(pm);
 }
@@ -203,7 +205,7 @@ static const struct state_table acpi_pm_table = {
 	STATE_FIELDS(
 		STATE_U16(struct acpi_pm, sts, .max = PWRBTN,
 			  .doc = "PM1 status"),
-		STATE_U16(struct acpi_pm, en, .max = PWRBTN,
+		STATE_U16(struct acpi_pm, en, .max = EN_KEPT,
 			  .doc = "PM1 enable"),
 		STATE_U16(struct acpi_pm, cnt, .max = CNT_KEPT,
 			  .doc = "PM1 control, without SCI_EN and SLP_EN"),

@@ -30,6 +30,7 @@ enum {
 	FADT_MINOR = 131, FADT_X_FACS = 132, FADT_X_DSDT = 140,
 	BOOT_LEGACY_DEVICES = 1,
 	FLAG_WBINVD = 1, FLAG_PROC_C1 = 1 << 2, FLAG_SLP_BUTTON = 1 << 5,
+	FLAG_NO_FIXED_RTC = 1 << 6,
 	FLAG_TMR_32 = 1 << 8, FLAG_RESET = 1 << 10,
 	RESET_VALUE = 6,
 };
@@ -219,7 +220,7 @@ static void build_fadt(uint8_t *t, const void *tree, uint64_t dsdt,
 	t[FADT_CENTURY] = 0x32;
 	put_le16(t + FADT_BOOT_ARCH, BOOT_LEGACY_DEVICES);
 	put_le32(t + FADT_FLAGS, FLAG_WBINVD | FLAG_PROC_C1 | FLAG_SLP_BUTTON |
-				 FLAG_TMR_32 | FLAG_RESET);
+				 FLAG_NO_FIXED_RTC | FLAG_TMR_32 | FLAG_RESET);
 	/* generic address: system I/O, 8 bits, byte access */
 	memcpy(t + FADT_RESET_REG, (uint8_t[]){ 1, 8, 0, 1 }, 4);
 	put_le64(t + FADT_RESET_REG + 4, 0xcf9);
