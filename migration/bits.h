@@ -45,7 +45,9 @@ static inline uint64_t bits_next(const unsigned long *map, uint64_t from,
 /*
  * Is a page of 4096 bytes zero? Most that are not show it in their first
  * words; the rest is read 128 bytes at a time, which compilers vectorise.
+ * The guest may write meanwhile: then the page is dirty and is sent again.
  */
+__attribute__((no_sanitize("thread")))
 static inline bool page_is_zero(const void *page)
 {
 	const uint64_t *p = page;

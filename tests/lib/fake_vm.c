@@ -24,12 +24,15 @@ static void *guest_thread(void *arg)
 	struct fake_vm *f = arg;
 
 	while (!f->quit) {
-		pthread_mutex_lock(&f->gate);
-		if (f->state == VM_RUNNING && f->guest_pages) {
-			uint64_t page = f->counter++ % f->guest_pages;
+		uint64_t pages = f->guest_pages;
 
-			memory_write(&f->vm.mem, page << PAGE_SHIFT,
-				     &f->counter, sizeof(f->counter));
+		pthread_mutex_lock(&f->gate);
+		if (f->state == VM_RUNNING && pages) {
+			uint64_t count = ++f->counter;
+
+			memory_write(&f->vm.mem,
+				     count % pages << PAGE_SHIFT,
+				     &count, sizeof(count));
 		}
 		pthread_mutex_unlock(&f->gate);
 		if (f->guest_pause_us)

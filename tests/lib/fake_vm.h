@@ -32,9 +32,9 @@ struct fake_vm {
 	atomic_bool quit;
 	atomic_uint state;		/* enum vm_state */
 	bool first_sync;
-	uint64_t guest_pages;		/* the guest writes the first so many */
-	unsigned int guest_pause_us;	/* between its writes */
-	uint64_t counter;		/* travels as the state */
+	_Atomic uint64_t guest_pages;	/* the guest writes the first so many */
+	atomic_uint guest_pause_us;	/* between its writes */
+	_Atomic uint64_t counter;	/* travels as the state */
 	unsigned int loads, announces, destroyed;
 	/* injected */
 	unsigned int fail_load, fail_activate, fail_run, fail_build;
