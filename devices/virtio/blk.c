@@ -428,6 +428,7 @@ static const struct state_table blk_state = {
 	.name = "virtio_blk",
 	.doc = "virtio block device; no request is in flight when saved",
 	.size = sizeof(struct virtio_blk),
+	STATE_VISIBLE(struct virtio_blk, capacity, writeback),
 	STATE_FIELDS(
 		VIRTIO_STATE(struct virtio_blk, 1),
 		STATE_U64(struct virtio_blk, capacity,

@@ -385,6 +385,7 @@ static const struct state_table net_state = {
 	.name = "virtio_net",
 	.doc = "virtio network device; a frame not yet delivered is lost",
 	.size = sizeof(struct virtio_net),
+	STATE_VISIBLE(struct virtio_net, mac, net_status),
 	STATE_FIELDS(
 		VIRTIO_STATE(struct virtio_net, QUEUES),
 		STATE_RAW(struct virtio_net, mac, .doc = "MAC address"),

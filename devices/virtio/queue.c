@@ -94,20 +94,26 @@ int virtq_enable(struct virtq *q)
 	return virtq_map(q);
 }
 
-/* -- the driver's ring */
+/*
+ * -- the driver's ring
+ *
+ * Flags, indices and events are sequentially consistent on our side, with
+ * barriers on the driver's: each side stores what it did and then reads what
+ * the other wants, and one of them must see the other.
+ */
 
 static uint16_t load16(const uint8_t *p)
 {
 	const uint16_t *v = (const void *)p;
 
-	return le16toh(__atomic_load_n(v, __ATOMIC_ACQUIRE));
+	return le16toh(__atomic_load_n(v, __ATOMIC_SEQ_CST));
 }
 
 static void store16(struct virtq *q, uint64_t offset, uint16_t value)
 {
 	uint16_t *p = (void *)(q->used_ptr + offset);
 
-	__atomic_store_n(p, htole16(value), __ATOMIC_RELEASE);
+	__atomic_store_n(p, htole16(value), __ATOMIC_SEQ_CST);
 	memory_mark_dirty(q->mem, q->device + offset, sizeof(value));
 }
 
@@ -284,9 +290,7 @@ bool virtq_should_interrupt(struct virtq *q)
 	if (!q->used_ptr || old == q->used_idx)
 		return false;
 	q->signalled = q->used_idx;
-	/* our index before their wish: pairs with the driver's barrier
-	 * (section 2.7.7.2) */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* section 2.7.7.2: our index was stored before their wish is read */
 	if (!q->event_idx)
 		return !(load16(q->avail_ptr) & VRING_AVAIL_F_NO_INTERRUPT);
 	event = load16(q->avail_ptr + RING_ENTRIES + 2 * (size_t)q->size);
@@ -308,8 +312,7 @@ bool virtq_notify_on(struct virtq *q)
 		store16(q, RING_ENTRIES + 8 * (uint64_t)q->size, q->last_avail);
 	else
 		store16(q, 0, 0);
-	/* our wish before their index (section 2.7.10) */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* section 2.7.10: our wish was stored before their index is read */
 	return virtq_pending(q);
 }
 
@@ -391,6 +394,7 @@ const struct state_table virtq_state = {
 	.name = "virtq",
 	.doc = "a split virtqueue; drained, so nothing is in flight",
 	.size = sizeof(struct virtq),
+	STATE_VISIBLE(struct virtq, size, signalled),
 	STATE_FIELDS(
 		STATE_U16(struct virtq, size, .doc = "entries, QueueNum"),
 		STATE_BOOL(struct virtq, ready, .doc = "QueueReady"),

@@ -348,6 +348,8 @@ const struct state_table virtio_state = {
 	.name = "virtio",
 	.doc = "common part of a virtio device on virtio-mmio",
 	.size = sizeof(struct virtio_device),
+	/* the queues, which follow, are rows of each device: VIRTIO_STATE */
+	STATE_VISIBLE(struct virtio_device, driver_features, status),
 	STATE_FIELDS(
 		STATE_U64(struct virtio_device, driver_features,
 			  .doc = "features the driver accepted"),

@@ -43,6 +43,7 @@ static void props(void *fdt, void *arg)
 	static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
 
 	fdt_property_string(fdt, "backend", arg);
+	fdt_property_u32(fdt, "queue-size", GUEST_QUEUE_SIZE);
 	fdt_property(fdt, "mac", mac, sizeof(mac));
 }
 
@@ -112,6 +113,39 @@ static void chain(struct guest *g, struct input *in)
 	turn(g);
 }
 
+/* A disk's request with a header that says something: type, sector, data. */
+static void disk_request(struct guest *g, struct input *in)
+{
+	uint64_t type = take(in, 1) % 16, sector = take(in, 1);
+	uint32_t len = (uint32_t)take(in, 1) * 16;
+	struct guest_buf buf[3] = {
+		{ GUEST_DATA, 16, 0 },
+		{ GUEST_DATA + 0x1000 + sector * 16, len,
+		  type & 1 || len == 16 ? 0 : VRING_DESC_F_WRITE },
+		{ GUEST_DATA + 16, 1, VRING_DESC_F_WRITE },
+	};
+	uint8_t header[16] = { 0 };
+
+	put_le32(header, (uint32_t)type);
+	put_le64(header + 8, sector);
+	guest_put(g, GUEST_DATA, header, sizeof(header));
+	/* a range to discard, where that is what the data mean */
+	put_le32(header, (uint32_t)sector);
+	put_le32(header + 8, len / 16);
+	guest_put(g, buf[1].addr, header, sizeof(header));
+	if (!len)
+		buf[1] = buf[2];
+	guest_add(g, 0, buf, len ? 3 : 2);
+	guest_notify(g, 0);
+	turn(g);
+}
+
+static void release_disk(void)
+{
+	if (mem_block_last())
+		mem_block_release(mem_block_last());
+}
+
 /* What comes from the host's side. */
 static void host_input(struct guest *g, struct input *in)
 {
@@ -128,6 +162,10 @@ static void host_input(struct guest *g, struct input *in)
 		fake_net_unblock(net);
 	else if (net)
 		net->busy = n & 2;
+	if (mem_block_last())
+		mem_block_last()->hold = n & 1;
+	if (n & 2)
+		release_disk();
 	if (g->dev->class->announce)
 		g->dev->class->announce(g->dev, 0);
 	turn(g);
@@ -150,6 +188,7 @@ static void save_and_load(struct guest *g)
 	void *fdt;
 
 	g->dev->class->stop(g->dev);
+	release_disk();
 	while (atomic_load(&g->dev->inflight))
 		turn(g);
 	fdt = guest_save(g, &len);
@@ -194,7 +233,9 @@ static void step(struct guest *g, struct input *in)
 		host_input(g, in);
 		break;
 	default:
-		if (op & 8)
+		if (op & 16)
+			disk_request(g, in);
+		else if (op & 8)
 			save_and_load(g);
 		else
 			stop_and_start(g);
@@ -218,6 +259,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		guest_put(g, GUEST_DATA + 16 * i, data + i % size, 1);
 	while (in.left)
 		step(g, &in);
+	release_disk();
 	turn(g);
 	guest_destroy(g);
 	return 0;
