@@ -7,6 +7,7 @@ O ?= build
 ARCH ?= $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
 CC = $(CROSS_COMPILE)gcc
 PKG_CONFIG ?= pkg-config
+PYTHON ?= /usr/bin/python3
 prefix ?= /usr/local
 SAN ?=
 MAKEFLAGS += -rR --no-print-directory
@@ -20,11 +21,11 @@ all: $(O)/godwit
 # -- configuration: Kconfig where kconfiglib is installed, else the defconfig
 $(O)/.config: Kconfig configs/default_defconfig
 	@mkdir -p $(@D)
-	$(Q)if command -v defconfig >/dev/null && command -v olddefconfig >/dev/null; \
-	then KCONFIG_CONFIG=$@ defconfig --kconfig Kconfig configs/default_defconfig >/dev/null; \
-	else cp configs/default_defconfig $@; fi
+	$(Q)KCONFIG_CONFIG=$@ $(PYTHON) -m defconfig --kconfig Kconfig \
+		configs/default_defconfig >/dev/null 2>&1 || \
+		cp configs/default_defconfig $@
 menuconfig: $(O)/.config
-	KCONFIG_CONFIG=$(O)/.config menuconfig Kconfig
+	KCONFIG_CONFIG=$(O)/.config $(PYTHON) -m menuconfig Kconfig
 ifeq ($(filter clean help deps demo install-deps,$(MAKECMDGOALS)),)
 -include $(O)/.config
 endif

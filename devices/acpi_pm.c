@@ -202,6 +202,7 @@ static const struct state_table acpi_pm_table = {
 	.name = "acpi_pm",
 	.doc = "ACPI fixed hardware",
 	.size = sizeof(struct acpi_pm),
+	STATE_VISIBLE(struct acpi_pm, sts, wall_ns),
 	STATE_FIELDS(
 		STATE_U16(struct acpi_pm, sts, .max = PWRBTN,
 			  .doc = "PM1 status"),

@@ -58,6 +58,7 @@ static const struct state_table reset_table = {
 	.name = "reset",
 	.doc = "reset control register",
 	.size = sizeof(struct reset),
+	STATE_VISIBLE(struct reset, control, control),
 	STATE_FIELDS(
 		STATE_U8(struct reset, control, .max = SYS_RST | FULL_RST,
 			 .doc = "register without the trigger bit"),

@@ -248,6 +248,7 @@ static const struct state_table rtc_table = {
 	.name = "rtc",
 	.doc = "MC146818 real-time clock and CMOS RAM",
 	.size = sizeof(struct rtc),
+	STATE_VISIBLE(struct rtc, index, ram),
 	STATE_FIELDS(
 		STATE_U8(struct rtc, index, .max = RTC_BYTES - 1,
 			 .doc = "register selected"),

@@ -400,6 +400,7 @@ static const struct state_table serial_table = {
 	.name = "serial",
 	.doc = "16550A UART",
 	.size = sizeof(struct serial),
+	STATE_VISIBLE(struct serial, ier, rx),
 	STATE_FIELDS(
 		STATE_U8(struct serial, ier, .max = IER_MASK,
 			 .doc = "interrupt enable"),

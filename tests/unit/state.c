@@ -2,6 +2,8 @@
 /* Field tables: what is saved is what is loaded, and nothing hostile gets in. */
 #include <stdarg.h>
 #include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
 #include <libfdt.h>
