@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * libFuzzer: whatever a stranger may send to a destination. The first byte
+ * chooses the reader:
+ *
+ *   0  control messages as they are
+ *   1  runs of pages as they are
+ *   2  one control message: type, then its payload; its header is made right
+ *   3  runs whose header checksums are made right
+ *
+ * 2 and 3 get past the checksums, which a fuzzer can't guess. The claim is that
+ * nothing is read or written outside of its bounds and everything comes to an
+ * end; a page outside of guest memory would be an AddressSanitizer report.
+ */
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "migration/crc32c.h"
+#include "migration/destination_private.h"
+#include "migration/message.h"
+#include "migration/ram_recv.h"
+#include "migration/wire.h"
+#include "vmm/base/byteorder.h"
+#include "vmm/state/state.h"
+
+#define INPUT_MAX (64 * 1024)
+#define MEMORY (4 * MIB)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void decode(const struct message *m)
+{
+	char text[WIRE_MAX_TEXT + 1];
+	struct error err = ERROR_INIT;
+	struct wire_hello hello;
+	struct wire_offer offer;
+	struct wire_round round;
+	struct wire_state state;
+	struct wire_prepared prepared;
+	struct wire_running running;
+	struct wire_job job;
+	uint32_t channels;
+
+	(void)!wire_hello_decode(m->payload, m->len, &hello, &err);
+	(void)!wire_accept_decode(m->payload, m->len, &channels, &err);
+	(void)!wire_round_decode(m->payload, m->len, &round, &err);
+	(void)!wire_prepared_decode(m->payload, m->len, &prepared, &err);
+	(void)!wire_running_decode(m->payload, m->len, &running, &err);
+	(void)!wire_job_decode(m->payload, m->len, &job, &err);
+	(void)!wire_reason_decode(m->payload, m->len, &job, text, &err);
+	wire_text_decode(m->payload, m->len, text);
+	error_clear(&err);
+	if (wire_offer_decode(m->payload, m->len, &offer, &err) == 0)
+		(void)destination_check_offer(&offer, &err);
+	if (wire_state_decode(m->payload, m->len, &state, &err) == 0)
+		(void)state_check(state.tree, state.tree_len, &err);
+}
+
+static void read_messages(struct channel *ch)
+{
+	struct error err = ERROR_INIT;
+	struct message m;
+
+	while (message_recv(ch, &m, 0, &err) == 0) {
+		decode(&m);
+		message_free(&m);
+	}
+}
+
+static void feed(struct channel *ch, const uint8_t *data, size_t size)
+{
+	struct error err = ERROR_INIT;
+	struct iovec iov = { .iov_len = size };
+
+	memcpy(&iov.iov_base, &data, sizeof(data));
+	/* a reader that has refused already does not take the rest */
+	(void)!channel_writev(ch, &iov, 1, 0, &err);
+}
+
+static void fuzz_messages(const uint8_t *data, size_t size)
+{
+	struct error err = ERROR_INIT;
+	struct channel a, b;
+
+	if (channel_pair(&a, &b, &err) < 0)
+		return;
+	feed(&a, data, size);
+	channel_finish(&a);
+	read_messages(&b);
+	channel_close(&a);
+	channel_close(&b);
+}
+
+static void fuzz_payload(const uint8_t *data, size_t size)
+{
+	uint8_t buf[WIRE_HEADER + INPUT_MAX];
+
+	if (!size)
+		return;
+	wire_header_encode(buf, data[0] % WIRE_NTYPES, data + 1, size - 1, NULL,
+			   0);
+	memcpy(buf + WIRE_HEADER, data + 1, size - 1);
+	fuzz_messages(buf, WIRE_HEADER + size - 1);
+}
+
+static void fuzz_runs(const uint8_t *data, size_t size)
+{
+	static const struct memory_range range[] = {
+		{ .base = 0, .size = MEMORY / 2 },
+		{ .base = 4 * GIB, .size = MEMORY / 2 },
+	};
+	struct error err = ERROR_INIT;
+	struct channel a, b;
+	struct ram_recv rr;
+	struct memory mem;
+
+	if (memory_init(&mem, range, 2, MEMORY_ANON, &err) < 0)
+		return;
+	if (ram_recv_init(&rr, &mem, 1, &err) == 0) {
+		if (channel_pair(&a, &b, &err) == 0 &&
+		    ram_recv_add(&rr, 1, &b, &err) == 0) {
+			feed(&a, data, size);
+			channel_close(&a);
+			/* the reader ends at the end of what it was fed */
+			pthread_join(rr.channel[0].thread, NULL);
+			channel_close(&rr.channel[0].ch);
+			rr.channel[0].started = false;
+		}
+		ram_recv_exit(&rr);
+	}
+	memory_exit(&mem);
+}
+
+/* Make each header's magic, padding and checksum right; skip its pages. */
+static void fuzz_true_runs(const uint8_t *data, size_t size)
+{
+	static uint8_t buf[INPUT_MAX];
+	size_t at = 0;
+
+	memcpy(buf, data, size);
+	while (at + RUN_HEADER <= size) {
+		put_be32(buf + at, RUN_MAGIC);
+		put_be32(buf + at + 24, 0);
+		put_be32(buf + at + 28, crc32c(0, buf + at, 28));
+		if (get_be16(buf + at + 4) == RUN_DATA)
+			at += (size_t)get_be32(buf + at + 16) << 12;
+		at += RUN_HEADER;
+	}
+	fuzz_runs(buf, size);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static void (*const reader[])(const uint8_t *data, size_t size) = {
+		fuzz_messages, fuzz_runs, fuzz_payload, fuzz_true_runs,
+	};
+
+	if (size < 1 || size > INPUT_MAX)
+		return 0;
+	reader[data[0] % ARRAY_SIZE(reader)](data + 1, size - 1);
+	return 0;
+}
