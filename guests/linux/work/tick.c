@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One thread looks at the clock every 2 ms, going from CPU to CPU, so that
+ * One thread looks at the clock every 5 ms, going from CPU to CPU, so that
  * clocks which differ between CPUs show as a step back. Another prints: a
  * slow console must not look like a pause.
  */
@@ -65,7 +65,7 @@ static void *look(void *unused)
 			go_to_cpu(ticks.looks / LOOKS_A_CPU);
 		now = seconds(CLOCK_MONOTONIC);
 		note(now);
-		sleep_until(now + 0.002);
+		sleep_until(now + 0.005);
 	}
 	return unused;
 }
