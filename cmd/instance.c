@@ -42,6 +42,16 @@ void instance_quit(struct instance *inst, int status)
 		loop_stop(&inst->loop);
 }
 
+void instance_quit_by_host(struct instance *inst, int status,
+			   const char *reason)
+{
+	json_t *data = json_pack("{s:b, s:s}", "guest", 0, "reason", reason);
+
+	control_event(inst->control, "SHUTDOWN", data);
+	json_decref(data);
+	instance_quit(inst, status);
+}
+
 /* -- signals */
 
 static void on_signal(void *arg, uint32_t events)
@@ -52,7 +62,7 @@ static void on_signal(void *arg, uint32_t events)
 	if (read(inst->signals.fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	log_info(&inst->log, "signal %u: quitting", info.ssi_signo);
-	instance_quit(inst, 128 + (int)info.ssi_signo);
+	instance_quit_by_host(inst, 128 + (int)info.ssi_signo, "host-signal");
 }
 
 /* Before any thread is made, so that all of them have these blocked. */
@@ -113,9 +123,7 @@ static void terminal_gone(void *arg)
 
 static void terminal_quit(void *arg)
 {
-	struct instance *inst = arg;
-
-	instance_quit(inst, 0);
+	instance_quit_by_host(arg, 0, "host-ui");
 }
 
 static struct chardev *open_chardev(void *arg, const char *name,

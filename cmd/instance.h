@@ -50,6 +50,9 @@ int instance_create_vm(struct instance *inst, const void *tree, bool incoming,
 		       struct error *err) __must_check;
 /* End the process with @status: at once, or when the migration is over. */
 void instance_quit(struct instance *inst, int status);
+/* The same, told to clients as QEMU's ShutdownCause @reason. */
+void instance_quit_by_host(struct instance *inst, int status,
+			   const char *reason);
 /* The socket of the name that it has now. */
 void instance_control_path(const struct instance *inst, char *buf,
 			   size_t size);

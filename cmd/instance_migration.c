@@ -215,11 +215,6 @@ static void destination_notice(struct instance *inst,
 		inst->arrived = true;
 		take_name(inst);
 		log_info(&inst->log, "arrived and running");
-	} else if (stats->outcome != MIGRATION_COMPLETED &&
-		   stats->outcome != MIGRATION_GOING_ON) {
-		log_warn(&inst->log, "incoming migration: %s: %s",
-			 migration_outcome_name(stats->outcome),
-			 stats->error.msg);
 	}
 	send_event(inst, stats);
 }

@@ -101,6 +101,8 @@ void migrate_report_print(FILE *out, const char *vm, const char *uri,
 		ms(job, "time-elapsed-us"), ms(job, "setup-time-us"));
 	print_memory(out, job);
 	fprintf(out, "iteration  %llu\n", client_num(job, "iteration"));
+	if (!client_num(job, "downtime-us"))
+		return;
 	fprintf(out, "downtime   %.1f ms (expected %.1f ms)\n",
 		ms(job, "downtime-us"), ms(job, "expected-downtime-us"));
 	print_pause(out, json_object_get(job, "pause-us"));

@@ -278,7 +278,7 @@ static int system_reset(void *arg, json_t *args, json_t **result,
 
 static int quit(void *arg, json_t *args, json_t **result, struct error *err)
 {
-	instance_quit(arg, 0);
+	instance_quit_by_host(arg, 0, "host-qmp-quit");
 	return 0;
 }
 
