@@ -149,25 +149,17 @@ static void drive_irq(struct serial *s, bool always)
 
 static uint8_t modem_lines(const struct serial *s)
 {
-	uint8_t msr = 0;
-
 	if (!(s->mcr & MCR_LOOP))
 		return MSR_DCD | MSR_DSR | MSR_CTS;	/* always connected */
-	if (s->mcr & MCR_RTS)
-		msr |= MSR_CTS;
-	if (s->mcr & MCR_DTR)
-		msr |= MSR_DSR;
-	if (s->mcr & MCR_OUT1)
-		msr |= MSR_RI;
-	if (s->mcr & MCR_OUT2)
-		msr |= MSR_DCD;
-	return msr;
+	return (s->mcr & MCR_RTS ? MSR_CTS : 0) |
+	       (s->mcr & MCR_DTR ? MSR_DSR : 0) |
+	       (s->mcr & MCR_OUT1 ? MSR_RI : 0) |
+	       (s->mcr & MCR_OUT2 ? MSR_DCD : 0);
 }
 
 static void write_mcr(struct serial *s, uint8_t value)
 {
-	uint8_t old = modem_lines(s);
-	uint8_t changed;
+	uint8_t old = modem_lines(s), changed;
 
 	s->mcr = value & MCR_MASK;
 	changed = (old ^ modem_lines(s)) >> 4;
@@ -370,13 +362,8 @@ static void serial_reset(struct device *dev)
 	struct serial *s = to_serial(dev);
 
 	device_lock(dev);
-	s->ier = 0;
-	s->fcr = 0;
-	s->lcr = 0;
-	s->mcr = 0;
-	s->lsr_errors = 0;
-	s->msr_delta = 0;
-	s->scr = 0;
+	s->ier = s->fcr = s->lcr = s->mcr = s->scr = 0;
+	s->lsr_errors = s->msr_delta = 0;
 	s->dll = 0x0c;		/* 9600 baud, what firmware leaves */
 	s->dlm = 0;
 	s->thre_pending = false;
@@ -463,12 +450,9 @@ static int serial_build(struct serial *s, int node, struct error *err)
 	struct device_env *env = s->dev.env;
 	uint64_t base, size;
 	unsigned int gsi;
-	int ret;
+	int ret = tree_reg(env->tree, node, 0, &base, &size, err) ?:
+		  tree_irq(env->tree, node, &gsi, err);
 
-	ret = tree_reg(env->tree, node, 0, &base, &size, err);
-	if (ret)
-		return ret;
-	ret = tree_irq(env->tree, node, &gsi, err);
 	if (ret)
 		return ret;
 	s->irq = env->irq(env, gsi, err);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Requests of a raw image through io_uring: short transfers are continued,
- * zeroes that the image can't make by itself are written.
+ * Requests of a raw image: buffers that direct I/O can't use are bounced,
+ * short transfers are continued, zeroes that the image can't make by itself
+ * are written. An engine carries them out.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,21 +15,8 @@
 
 #define ZERO_BYTES 65536	/* of zeroes in memory */
 #define ZERO_IOVS 64		/* times that in one write */
-#define RETRY_NS NSEC_PER_MSEC	/* when the kernel is short of memory */
 
 static void raw_start(struct raw *r, struct block_request *req);
-
-static void ring_submit(struct raw *r)
-{
-	/* The kernel is short of something: what is queued is offered again. */
-	if (io_uring_submit(&r->ring) < 0)
-		loop_timer_set(r->loop, &r->retry, now_ns() + RETRY_NS);
-}
-
-static void ring_retry(void *arg)
-{
-	ring_submit(arg);
-}
 
 static void finish(struct raw_io *io, int result)
 {
@@ -47,6 +33,7 @@ static void finish(struct raw_io *io, int result)
 	}
 	free(io->bounce);
 	free(io->own);
+	io->bounce = io->own = NULL;
 	io->next_free = r->free;
 	r->free = io;
 	r->busy--;
@@ -58,37 +45,6 @@ static void finish(struct raw_io *io, int result)
 		raw_start(r, next);
 	}
 	req->done(req, result);
-}
-
-static int falloc_mode(const struct block_request *req)
-{
-	if (req->op == BLOCK_WRITE_ZEROES && !req->unmap)
-		return FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-	return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-}
-
-/* Hand the request, or what is left of it, to the kernel. There are more
- * entries in the ring than requests in flight, so one is always free. */
-static void issue(struct raw_io *io)
-{
-	const struct block_request *req = io->req;
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&io->raw->ring);
-
-	if (req->result)	/* has failed; says so from the loop */
-		io_uring_prep_nop(sqe);
-	else if (req->op == BLOCK_FLUSH)
-		io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
-	else if (req->op == BLOCK_READ)
-		io_uring_prep_readv(sqe, io->fd, io->iov, (unsigned)io->niov,
-				    req->offset + io->done);
-	else if (req->op == BLOCK_WRITE || io->zeroing)
-		io_uring_prep_writev(sqe, io->fd, io->iov, (unsigned)io->niov,
-				     req->offset + io->done);
-	else
-		io_uring_prep_fallocate(sqe, io->fd, falloc_mode(req),
-					(off_t)req->offset, (off_t)req->len);
-	io_uring_sqe_set_data(sqe, io);
-	ring_submit(io->raw);
 }
 
 /* The next stretch of a WRITE_ZEROES that the image can't do by itself. */
@@ -153,7 +109,7 @@ static void moved(struct raw_io *io, int n)
 	if (ret)
 		finish(io, ret);
 	else
-		issue(io);
+		io->raw->engine->issue(io);
 }
 
 static bool unsupported(int result)
@@ -170,7 +126,7 @@ static void falloc_done(struct raw_io *io, int result)
 		if (io->req->op == BLOCK_WRITE_ZEROES) {
 			result = prepare_zeroes(io);
 			if (!result) {
-				issue(io);
+				io->raw->engine->issue(io);
 				return;
 			}
 		}
@@ -178,35 +134,20 @@ static void falloc_done(struct raw_io *io, int result)
 	finish(io, result);
 }
 
-static void complete(struct raw_io *io, int result)
+void raw_io_complete(struct raw_io *io, int result)
 {
 	enum block_op op = io->req->op;
 
 	if (io->req->result)
 		finish(io, io->req->result);
 	else if (result == -EAGAIN || result == -EINTR)
-		issue(io);
+		io->raw->engine->issue(io);
 	else if (op == BLOCK_READ || op == BLOCK_WRITE || io->zeroing)
 		result < 0 ? finish(io, result) : moved(io, result);
 	else if (op == BLOCK_FLUSH)
 		finish(io, result);
 	else
 		falloc_done(io, result);
-}
-
-static void ring_event(void *arg, uint32_t events)
-{
-	struct raw *r = arg;
-	struct io_uring_cqe *cqe;
-
-	fd_event_take(r->event.fd);
-	while (!io_uring_peek_cqe(&r->ring, &cqe)) {
-		struct raw_io *io = io_uring_cqe_get_data(cqe);
-		int result = cqe->res;
-
-		io_uring_cqe_seen(&r->ring, cqe);
-		complete(io, result);
-	}
 }
 
 static bool needs_bounce(const struct raw *r, const struct block_request *req)
@@ -256,7 +197,7 @@ static void raw_start(struct raw *r, struct block_request *req)
 		io->fd = r->buffered_fd;
 	if (data && needs_bounce(r, req))
 		req->result = bounce(io);
-	issue(io);
+	io->raw->engine->issue(io);
 }
 
 void raw_io_submit(struct block *blk, struct block_request *req)
@@ -269,33 +210,25 @@ void raw_io_submit(struct block *blk, struct block_request *req)
 		list_add_tail(&r->waiting, &req->link);
 }
 
-static int ring_open(struct raw *r, struct error *err)
+/* io_uring, or threads where a container or sysctl forbids it. */
+static int engine_open(struct raw *r, struct error *err)
 {
-	int ret = io_uring_queue_init(2 * RAW_DEPTH, &r->ring, 0);
+	int ret;
 
-	if (ret)
-		return error_set(err, -ret,
-				 "no io_uring on this host: %s (seccomp filter of a container, or sysctl kernel.io_uring_disabled?)",
-				 strerror(-ret));
-	r->have_ring = true;
-	r->event.fd = fd_event();
-	if (r->event.fd < 0)
-		return error_set(err, -r->event.fd, "cannot make an eventfd");
-	ret = io_uring_register_eventfd(&r->ring, r->event.fd);
-	if (ret)
-		return error_set(err, -ret, "io_uring: no eventfd: %s",
-				 strerror(-ret));
-	r->event.events = EPOLLIN;
-	r->event.fn = ring_event;
-	r->event.arg = r;
-	return loop_add(r->loop, &r->event, err);
+	r->engine = &raw_ring;
+	ret = r->engine->open(r, err);
+	if (!ret || (ret != -ENOSYS && ret != -EPERM))
+		return ret;
+	log_info(r->log, "disk %s: %s; using threads", r->path, err->msg);
+	error_clear(err);
+	r->engine = &raw_pool;
+	return r->engine->open(r, err);
 }
 
 int raw_io_init(struct raw *r, struct error *err)
 {
 	r->event.fd = -1;
 	list_init(&r->waiting);
-	loop_timer_init(&r->retry, ring_retry, r);
 	for (unsigned int i = 0; i < RAW_DEPTH; i++) {
 		r->io[i].next_free = r->free;
 		r->free = &r->io[i];
@@ -305,22 +238,23 @@ int raw_io_init(struct raw *r, struct error *err)
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (r->zeroes == MAP_FAILED)
 		return error_set(err, ENOMEM, "no memory");
-	return ring_open(r, err);
+	r->event.fd = fd_event();
+	if (r->event.fd < 0)
+		return error_set(err, -r->event.fd, "cannot make an eventfd");
+	r->event.events = EPOLLIN;
+	r->event.arg = r;
+	return engine_open(r, err) ?: loop_add(r->loop, &r->event, err);
 }
 
 void raw_io_exit(struct raw *r)
 {
-	struct io_uring_cqe *cqe;
-
-	/* The kernel must be done with the guest's memory. */
-	if (r->busy)
-		io_uring_submit(&r->ring);
-	for (; r->busy && !io_uring_wait_cqe(&r->ring, &cqe); r->busy--)
-		io_uring_cqe_seen(&r->ring, cqe);
-	loop_timer_cancel(&r->retry);
 	loop_del(r->loop, &r->event);
-	if (r->have_ring)
-		io_uring_queue_exit(&r->ring);
+	if (r->engine)
+		r->engine->close(r);
+	for (unsigned int i = 0; i < RAW_DEPTH; i++) {
+		free(r->io[i].own);
+		free(r->io[i].bounce);
+	}
 	fd_close(&r->event.fd);
 	if (r->zeroes != MAP_FAILED)
 		munmap(r->zeroes, ZERO_BYTES);

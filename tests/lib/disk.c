@@ -28,6 +28,21 @@ static void found(void *arg)
 	d->found++;
 }
 
+bool disk_driver_built(const char *uri)
+{
+	struct block_options opt = { .uri = uri };
+	struct error err = ERROR_INIT;
+	struct disk d;
+	bool built;
+
+	disk_init(&d);
+	built = !disk_open(&d, &opt, &err) || !strstr(err.msg, "no such kind");
+	disk_exit(&d);
+	if (!built)
+		printf("1..1\nok 1 - all # SKIP not in this build: %s\n", uri);
+	return built;
+}
+
 void disk_init(struct disk *d)
 {
 	struct error err = ERROR_INIT;

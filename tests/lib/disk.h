@@ -24,6 +24,8 @@ struct disk_io {
 	int result;
 };
 
+/* Was a driver for @uri compiled in? If not, says so as a skipped test. */
+bool disk_driver_built(const char *uri);
 void disk_init(struct disk *d);
 void disk_exit(struct disk *d);		/* closes blk too */
 /* "DIR/NAME" of the test's own directory, in a buffer of the caller's. */
