@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # make           build build/godwit       V=1 shows commands, O=dir builds there
-# make check     all tests (installs what they need)       make check-unit
+# make check     all tests (installs what they need)
+# make check-unit   the tests that need no KVM
+# make lint      style, arrows, builds with clang and sanitizers
 # make demo      boot Linux, move it to another host and back
+# make bench     side by side with QEMU
+# make fuzz      fuzz each parser     T=name for one, SECONDS=60 each
+# make golden    accept changed state tables
 # make help      every target
 O ?= build
 ARCH ?= $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
@@ -26,7 +31,7 @@ $(O)/.config: Kconfig configs/default_defconfig
 		cp configs/default_defconfig $@
 menuconfig: $(O)/.config
 	KCONFIG_CONFIG=$(O)/.config $(PYTHON) -m menuconfig Kconfig
-ifeq ($(filter clean help deps demo install-deps,$(MAKECMDGOALS)),)
+ifeq ($(filter clean help check demo bench,$(MAKECMDGOALS)),)
 -include $(O)/.config
 endif
 
@@ -81,6 +86,25 @@ check-unit: unit-tests
 
 include tests/Makefile
 
+# what a fresh machine lacks is installed first, so the work is another make
+check:
+	tests/deps check
+	tests/rig/deps
+	$(Q)$(MAKE) -j$$(nproc) all unit-tests vm-tests guests
+	$(Q)$(MAKE) check-all
+check-all: lint-tests := $(wildcard tests/lint/*)
+check-all: all unit-tests vm-tests guests
+	$(Q)O=$(O) tests/runner $(lint-tests) $(unit) $(vm-tests) \
+		$(sort $(wildcard tests/migrate/*.py)) \
+		$(sort $(wildcard tests/rig/test-*))
+lint:
+	$(Q)O=$(O) tests/runner $(wildcard tests/lint/*)
+guests:
+	$(Q)$(MAKE) -C guests O=$(abspath $(O))/guests
+# a changed table is a decision: see CHANGES.md
+golden: $(O)/tests/contract/state_tables
+	$< golden >tests/golden/state-$(ARCH).txt
+
 install: $(O)/godwit
 	install -D -m 755 $< $(DESTDIR)$(prefix)/bin/godwit
 clean:
@@ -88,5 +112,6 @@ clean:
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile tests/Makefile
 
-.PHONY: all menuconfig unit-tests check-unit install clean help FORCE
+.PHONY: all menuconfig unit-tests check-unit check check-all lint guests golden \
+	install clean help FORCE
 -include $(objs:.o=.d) $(unit:=.d) $(test-objs:.o=.d)
