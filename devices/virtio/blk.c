@@ -115,7 +115,9 @@ static void req_done(struct block_request *io, int result)
 	device_lock(&v->dev);
 	if (result == 0 && io->op != BLOCK_READ && io->op != BLOCK_FLUSH &&
 	    writethrough(r->blk)) {
-		io->op = BLOCK_FLUSH;
+		*io = (struct block_request){
+			.op = BLOCK_FLUSH, .done = req_done
+		};
 		device_unlock(&v->dev);
 		block_submit(r->blk->backend, io);
 		return;

@@ -101,6 +101,8 @@ static void mem_submit(struct block *blk, struct block_request *req)
 	struct mem_block *m = to_mem(blk);
 
 	m->count[req->op]++;
+	if (req->op == BLOCK_FLUSH && (req->len || req->niov))
+		abort();	/* drivers may count bytes until they have len */
 	m->unmapped = req->unmap;
 	list_add_tail(&m->queue, &req->link);
 	fd_event_signal(m->wake_fd);
