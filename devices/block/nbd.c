@@ -182,6 +182,12 @@ static bool means_lost(int error)
 	       error == ECONNRESET || error == EPIPE;
 }
 
+/* len means nothing in a flush. */
+static bool is_over(const struct nbd_io *io)
+{
+	return io->req->op == BLOCK_FLUSH || io->done >= io->req->len;
+}
+
 /*
  * Look at every piece that arrived: the request is over, or it waits for its
  * next piece, or for another connection. True if the server was lost.
@@ -199,7 +205,7 @@ static bool collect(struct nbd_disk *d)
 			continue;
 		}
 		io->done += io->piece;
-		if (io->error || io->done >= io->req->len) {
+		if (io->error || is_over(io)) {
 			list_del(&io->req->link);
 			finish(io, -io->error);
 		} else {

@@ -267,6 +267,16 @@ static void a_request_of_several_buffers_is_gathered(void **state)
 	assert_memory_equal(in + 512, out + 1536, 1536);
 }
 
+static void a_flush_completes_whatever_its_length_says(void **state)
+{
+	struct rig *r = *state;
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_disk(r);
+	assert_int_equal(disk_do(&r->d, BLOCK_FLUSH, 0, NULL, 4096), 0);
+}
+
 static void a_readonly_export_refuses_a_writable_disk(void **state)
 {
 	struct rig *r = *state;
@@ -466,6 +476,7 @@ int main(void)
 		TEST(qemu_nbd_keeps_bytes),
 		TEST(a_poor_server_makes_the_same_disk),
 		TEST(a_request_of_several_buffers_is_gathered),
+		TEST(a_flush_completes_whatever_its_length_says),
 		TEST(a_readonly_export_refuses_a_writable_disk),
 		TEST(a_readonly_disk_reads_a_readonly_export),
 		TEST(an_export_of_another_size_is_refused),
