@@ -138,6 +138,7 @@ static int fake_load(struct vm *vm, const void *fdt, size_t len,
 	struct fake_vm *f = fake(vm);
 
 	(void)age_ns;
+	usleep(f->load_ms * 1000);
 	f->loads++;
 	if (f->fail_load)
 		return error_set(err, EINVAL, "serial@3f8: field ier is 255");

@@ -38,7 +38,7 @@ struct fake_vm {
 	unsigned int loads, announces, destroyed;
 	/* injected */
 	unsigned int fail_load, fail_activate, fail_run, fail_build;
-	unsigned int save_ms;		/* saving takes so long */
+	unsigned int save_ms, load_ms;	/* saving, loading take so long */
 	bool save_writes;		/* saving writes guest memory */
 	bool hang_quiesce;
 };
