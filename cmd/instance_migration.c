@@ -20,19 +20,28 @@ static void deliver(void *arg)
 	struct notice *n = arg;
 
 	n->fn(n->inst, &n->stats);
-	free(n);
 }
 
+static void deliver_and_free(void *arg)
+{
+	deliver(arg);
+	free(arg);
+}
+
+/* Posted rather than called: the pause must not wait for the loop. */
 static void post(struct instance *inst, const struct migration_stats *stats,
 		 void (*fn)(struct instance *inst,
 			    const struct migration_stats *stats))
 {
-	struct notice *n = malloc(sizeof(*n));
+	struct notice now = { .inst = inst, .stats = *stats, .fn = fn };
+	struct notice *later = malloc(sizeof(*later));
 
-	if (!n)
-		abort();	/* our own invariant: no outcome is lost */
-	*n = (struct notice){ .inst = inst, .stats = *stats, .fn = fn };
-	loop_post(&inst->loop, deliver, n);
+	if (!later) {
+		loop_call(&inst->loop, deliver, &now);
+		return;
+	}
+	*later = now;
+	loop_post(&inst->loop, deliver_and_free, later);
 }
 
 static void send_event(struct instance *inst,
@@ -105,13 +114,16 @@ bool instance_migration_stats(struct instance *inst,
 
 static int check_can_leave(struct instance *inst, struct error *err)
 {
+	enum vm_state state;
+
 	if (!inst->vm)
 		return error_set(err, EAGAIN, "no VM has arrived here yet");
+	state = vm_get_state(inst->vm);
 	if (instance_is_leaving(inst))
 		return error_set(err, EBUSY, "a migration is under way already");
-	if (vm_get_state(inst->vm) != VM_RUNNING)
-		return error_set(err, EBUSY, "the VM is in state %s; only a running one can be moved",
-				 vm_state_name(vm_get_state(inst->vm)));
+	if (state != VM_RUNNING && state != VM_PAUSED)
+		return error_set(err, EBUSY, "the VM is in state %s; only a running or paused one can be moved",
+				 vm_state_name(state));
 	return 0;
 }
 

@@ -100,24 +100,43 @@ static void wait_a_little(struct watch *w)
 		maybe_cancel(w);
 }
 
-/* Until it has an outcome; *report is the last answer. */
+/*
+ * Stages come by events, for one may be over before the next look. The event
+ * of the end carries the report.
+ */
+static json_t *take_events(struct watch *w)
+{
+	json_t *event, *data, *report = NULL;
+
+	while (!report && (event = client_event(w->client))) {
+		data = json_object_get(event, "data");
+		if (!strcmp(client_str(event, "event"), "MIGRATION")) {
+			report = json_incref(json_object_get(data, "x-report"));
+			if (!w->config->quiet)
+				migrate_progress_stage(&w->progress,
+					client_str(data, "x-stage"));
+		}
+		json_decref(event);
+	}
+	return report;
+}
+
+/* Until it has an outcome. */
 static int watch(struct watch *w, json_t **report, struct error *err)
 {
-	json_t *event;
+	json_t *now = NULL;
 
-	for (;;) {
-		json_decref(*report);
-		*report = NULL;
-		if (client_call(w->client, "query-migrate", NULL, report, err))
-			return -err->code;
-		if (!w->config->quiet)
-			migrate_progress_show(&w->progress, *report);
-		if (migrate_is_over(*report))
+	while (!client_call(w->client, "query-migrate", NULL, &now, err)) {
+		*report = take_events(w);
+		if (!*report && !w->config->quiet)
+			migrate_progress_show(&w->progress, now);
+		json_decref(now);
+		now = NULL;
+		if (*report)
 			return 0;
 		wait_a_little(w);
-		while ((event = client_event(w->client)))
-			json_decref(event);
 	}
+	return -err->code;
 }
 
 static int migrate(const struct migrate_config *config, const char *vm,

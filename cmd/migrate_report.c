@@ -17,14 +17,6 @@ static double ms(const json_t *job, const char *name)
 	return (double)client_num(job, name) / 1000;
 }
 
-bool migrate_is_over(const json_t *report)
-{
-	const char *status = client_str(report, "status");
-
-	return !strcmp(status, "completed") || !strcmp(status, "failed") ||
-	       !strcmp(status, "cancelled");
-}
-
 void migrate_progress_end(struct migrate_progress *p)
 {
 	if (p->line_open)
@@ -42,19 +34,20 @@ static void show_line(struct migrate_progress *p, const json_t *job)
 	p->line_open = true;
 }
 
+void migrate_progress_stage(struct migrate_progress *p, const char *stage)
+{
+	if (!strcmp(stage, p->stage))
+		return;
+	migrate_progress_end(p);
+	fprintf(stderr, "%s\n", stage);
+	snprintf(p->stage, sizeof(p->stage), "%s", stage);
+}
+
 void migrate_progress_show(struct migrate_progress *p, const json_t *report)
 {
-	const json_t *job = json_object_get(report, "x-job");
-	const char *stage = client_str(job, "stage");
-
-	if (*stage && strcmp(stage, p->stage)) {
-		migrate_progress_end(p);
-		fprintf(stderr, "%s\n", stage);
-		snprintf(p->stage, sizeof(p->stage), "%s", stage);
-	}
-	if (isatty(STDERR_FILENO) && !strcmp(client_str(report, "status"),
-					     "active"))
-		show_line(p, job);
+	if (isatty(STDERR_FILENO) &&
+	    !strcmp(client_str(report, "status"), "active"))
+		show_line(p, json_object_get(report, "x-job"));
 }
 
 static void print_memory(FILE *out, const json_t *job)

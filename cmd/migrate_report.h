@@ -13,10 +13,10 @@ struct migrate_progress {
 	bool line_open;		/* a progress line stands without its end */
 };
 
+void migrate_progress_stage(struct migrate_progress *p, const char *stage);
 /* @report is an answer of query-migrate. */
 void migrate_progress_show(struct migrate_progress *p, const json_t *report);
 void migrate_progress_end(struct migrate_progress *p);
-bool migrate_is_over(const json_t *report);
 void migrate_report_print(FILE *out, const char *vm, const char *uri,
 			  const json_t *report);
 
