@@ -91,6 +91,17 @@ static void path(struct builder *b, const char *prop, const char *file)
 	free(full);
 }
 
+/* A disk's URI, with the path of a local image made absolute. */
+static void disk_uri(struct builder *b, const char *uri)
+{
+	const char *file = strncmp(uri, "file:", 5) ? uri : uri + 5;
+
+	if (file == uri && strchr(uri, ':'))
+		str(b, "backend", uri);
+	else
+		path(b, "backend", file);
+}
+
 static void add_chosen(struct builder *b)
 {
 	begin(b, "chosen");
@@ -156,7 +167,7 @@ static void add_disk(struct builder *b, unsigned int i)
 
 	begin_virtio(b, "blk");
 	add_id(b, d->id, "disk", i);
-	str(b, "backend", d->uri);
+	disk_uri(b, d->uri);
 	str(b, "serial", d->serial);
 	flag(b, "readonly", d->readonly);
 	flag(b, "direct", d->direct);

@@ -130,6 +130,21 @@ static void a_disk_carries_its_options(void **state)
 	free(tree);
 }
 
+static void a_relative_image_becomes_absolute_and_a_uri_stays(void **state)
+{
+	struct run_config c = { .kernel = "k", .ndisks = 2 };
+	void *tree;
+
+	c.disk[0].uri = "file:.";
+	c.disk[1].uri = "nbd+unix:///e?socket=./s";
+	tree = build(&c);
+	assert_int_equal(tree_str(tree, node_of(tree, "disk0"), "backend",
+				  "")[0], '/');
+	assert_string_equal(tree_str(tree, node_of(tree, "disk1"), "backend",
+				     ""), "nbd+unix:///e?socket=./s");
+	free(tree);
+}
+
 static void the_debug_exit_port_is_there_only_when_asked_for(void **state)
 {
 	struct run_config c = example;
@@ -298,6 +313,7 @@ int main(void)
 		cmocka_unit_test(memory_is_all_there),
 		cmocka_unit_test(each_device_has_a_slot_and_an_interrupt_of_its_own),
 		cmocka_unit_test(a_disk_carries_its_options),
+		cmocka_unit_test(a_relative_image_becomes_absolute_and_a_uri_stays),
 		cmocka_unit_test(the_debug_exit_port_is_there_only_when_asked_for),
 		cmocka_unit_test(too_many_devices_are_refused_with_the_limit),
 		cmocka_unit_test(default_macs_are_stable_and_differ),
