@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The machine that is measured on: clocks, warm memory, its own limit."""
+import fcntl
+import mmap
+import os
+import re
+import socket
+import time
+
+MIB = 1 << 20
+MADV_POPULATE_WRITE = 23        # Linux 5.14; not in Python's mmap
+KVM_CREATE_VM = 0xae01
+KVM_CREATE_VCPU = 0xae41
+KVM_GET_TSC_KHZ = 0xaea3
+
+
+def tsc_khz():
+    """The TSC's frequency as KVM knows it; OSError where there is no KVM."""
+    fds = []
+    try:
+        fds.append(os.open('/dev/kvm', os.O_RDWR | os.O_CLOEXEC))
+        fds.append(fcntl.ioctl(fds[0], KVM_CREATE_VM, 0))
+        fds.append(fcntl.ioctl(fds[1], KVM_CREATE_VCPU, 0))
+        return fcntl.ioctl(fds[2], KVM_GET_TSC_KHZ, 0)
+    finally:
+        for fd in reversed(fds):
+            os.close(fd)
+
+
+def cpu_seconds(pid):
+    """CPU time of all threads, dead ones too, by the process's CPU clock
+    (clock_getcpuclockid(3): the clock's id is made of the pid)."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def busy_seconds():
+    """CPU seconds that all processes and the host beneath took."""
+    with open('/proc/stat', encoding='ascii') as stat:
+        f = [int(word) for word in stat.readline().split()[1:]]
+    return (sum(f[:3]) + sum(f[5:8])) / os.sysconf('SC_CLK_TCK')
+
+
+def private_mib(pid, ram_mib):
+    """Memory that only this process has, without its guest's RAM: that is
+    the one nameless (or memfd) mapping of just the RAM's size."""
+    private = guests = 0
+    is_ram = False
+    with open(f'/proc/{pid}/smaps', encoding='ascii') as smaps:
+        for line in smaps:
+            m = re.match(r'([0-9a-f]+)-([0-9a-f]+) (?:\S+ +){4}(.*)', line)
+            if m:
+                size = int(m[2], 16) - int(m[1], 16)
+                is_ram = size == ram_mib * MIB and \
+                    (not m[3] or m[3].startswith('/memfd:'))
+                guests += is_ram
+                continue
+            m = re.match(r'Private_(?:Clean|Dirty): +(\d+) kB', line)
+            if m and not is_ram:
+                private += int(m[1])
+    if guests != 1:
+        raise RuntimeError(f'{guests} mappings look like guest RAM')
+    return private / 1024
+
+
+def touched(size):
+    """Memory of @size bytes whose pages are there."""
+    m = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    m.madvise(mmap.MADV_HUGEPAGE)
+    try:
+        m.madvise(MADV_POPULATE_WRITE)
+    except OSError:
+        for at in range(0, size, mmap.PAGESIZE):
+            m[at] = 1
+    return m
+
+
+class Warm:
+    """Memory held by a child, to be given back to the kernel just before it
+    is wanted. Where this machine is itself a VM with free page reporting,
+    memory that lies free for seconds goes back to the host, and touching it
+    again costs 10 to 50 times as much: runs would measure only that."""
+
+    def __init__(self, mib):
+        ready, tell = os.pipe()
+        hold, self.release_fd = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            memory = touched(mib * MIB)
+            os.write(tell, b'r')
+            os.read(hold, 1)
+            memory.close()
+            os._exit(0)
+        os.close(tell)
+        os.close(hold)
+        os.read(ready, 1)
+        os.close(ready)
+
+    def release(self):
+        os.write(self.release_fd, b'g')  # a later child has the pipe too
+        os.close(self.release_fd)
+        os.waitpid(self.pid, 0)
+
+
+def line_gib_s(mib=1024, chunk=MIB):
+    """GiB/s of one loopback TCP stream from and into memory that is there:
+    no migration over one connection can be faster on this machine."""
+    listener = socket.create_server(('127.0.0.1', 0))
+    pid = os.fork()
+    if pid == 0:
+        view = memoryview(touched(mib * MIB))
+        out = socket.create_connection(listener.getsockname())
+        for at in range(0, mib * MIB, chunk):
+            out.sendall(view[at:at + chunk])
+        os._exit(0)
+    view = memoryview(touched(mib * MIB))
+    conn, _ = listener.accept()
+    conn.recv(1, socket.MSG_PEEK)
+    start = time.monotonic()
+    got = 0
+    while got < mib * MIB:
+        n = conn.recv_into(view[got:got + chunk])
+        if not n:
+            break
+        got += n
+    took = time.monotonic() - start
+    os.waitpid(pid, 0)
+    conn.close()
+    listener.close()
+    return got / (1 << 30) / took

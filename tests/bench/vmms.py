@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The two that are compared, behind one interface. Both speak QMP."""
+import json
+import os
+import re
+import select
+import socket
+import subprocess
+import threading
+import time
+
+
+class Serial:
+    """Collects what the guest prints."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        self.cond = threading.Condition()
+        self.bytes = b''
+        self.ended = False
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        data = b'?'
+        while data:
+            data = os.read(self.fd, 65536)
+            with self.cond:
+                self.bytes += data
+                self.ended = not data
+                self.cond.notify_all()
+
+    def text(self):
+        with self.cond:
+            return self.bytes.decode('latin-1')
+
+    def wait(self, done, timeout):
+        """Until done(text); raises when the guest ends or time is up."""
+        def ready():
+            return self.ended or done(self.bytes.decode('latin-1'))
+        with self.cond:
+            if not self.cond.wait_for(ready, timeout):
+                raise TimeoutError(f'guest said {self.bytes[-200:]!r}')
+        if not done(self.text()):
+            raise EOFError(f'guest ended, it said {self.bytes[-200:]!r}')
+
+    def heartbeats(self):
+        """[(tsc, gap_us, bad), ...] of the guest's lines so far."""
+        return [tuple(map(int, m)) for m in re.findall(
+            r'\nH \d+ t=(\d+) gap=(\d+) pages=\d+ sw=\d+ bad=(\d+)\n',
+            self.text())]
+
+
+class Qmp:
+    """A client of the control socket, as soon as it is there."""
+
+    def __init__(self, path, timeout=20):
+        end = time.monotonic() + timeout
+        self.sock = None
+        while not self.sock:
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.connect(path)
+                self.sock = sock
+            except OSError:
+                sock.close()
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.005)
+        self.buf, self.events = b'', []
+        self._line(end)
+        self.command('qmp_capabilities')
+
+    def _line(self, end):
+        while b'\n' not in self.buf:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.sock], [], [], left)[0]:
+                raise TimeoutError('no word on the control socket')
+            data = self.sock.recv(65536)
+            if not data:
+                raise EOFError('control socket closed')
+            self.buf += data
+        line, self.buf = self.buf.split(b'\n', 1)
+        return json.loads(line)
+
+    def command(self, name, **arguments):
+        arguments = {k.replace('_', '-'): v for k, v in arguments.items()}
+        self.sock.sendall(json.dumps(
+            {'execute': name, 'arguments': arguments}).encode() + b'\n')
+        while True:
+            reply = self._line(time.monotonic() + 30)
+            if 'event' in reply:
+                self.events.append(reply)
+            elif 'error' in reply:
+                raise RuntimeError(f'{name}: {reply["error"]}')
+            else:
+                return reply['return']
+
+    def migrated(self, timeout):
+        """Waits for the end of a migration; was it completed?"""
+        end = time.monotonic() + timeout
+        while True:
+            event = self.events.pop(0) if self.events else self._line(end)
+            status = event.get('data', {}).get('status')
+            if event.get('event') == 'MIGRATION' and \
+                    status in ('completed', 'failed', 'cancelled'):
+                return status == 'completed'
+
+
+def free_port():
+    with socket.create_server(('127.0.0.1', 0)) as s:
+        return s.getsockname()[1]
+
+
+class Vmm:
+    """One process with one guest: its serial port on standard output."""
+
+    def __init__(self, work, role, kernel, ram_mib, append):
+        self.control = os.path.join(work, role + '.sock')
+        self.append = append
+        self.ram_mib = ram_mib
+        self.kernel = kernel
+        self.errors = os.path.join(work, role + '.err')
+        self.port = free_port() if role == 'dst' else 0
+        with open(self.errors, 'wb') as errors:
+            self.process = subprocess.Popen(
+                self.command(), stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=errors, bufsize=0)
+
+    def first_byte(self):
+        if not os.read(self.process.stdout.fileno(), 1):
+            with open(self.errors, encoding='utf-8') as errors:
+                raise EOFError('no byte: ' + errors.read())
+
+    def attach(self):
+        self.serial = Serial(self.process.stdout.fileno())
+        self.qmp = Qmp(self.control)
+
+    def ready(self):
+        """A destination listens."""
+
+    def report(self):
+        return self.qmp.command('query-migrate')
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Godwit(Vmm):
+    binary = 'godwit'
+
+    def command(self):
+        c = [self.binary, 'run', '--control', self.control, '--log', 'error',
+             '--serial', 'stdio']
+        if self.port:
+            return c + ['--incoming', f'tcp:127.0.0.1:{self.port}']
+        return c + ['--kernel', self.kernel, '--memory', str(self.ram_mib),
+                    '--append', self.append]
+
+    def migrate(self, to, downtime_ms):
+        self.qmp.command('migrate', uri=f'tcp:127.0.0.1:{to.port}',
+                         downtime_limit=downtime_ms)
+
+
+class Qemu(Vmm):
+    binary = 'qemu-system-x86_64'
+
+    def command(self):
+        c = [self.binary, '-M', 'microvm,auto-kernel-cmdline=off',
+             '-enable-kvm', '-cpu', 'host,-arch-capabilities',
+             '-m', str(self.ram_mib), '-nodefaults', '-no-user-config',
+             '-display', 'none', '-serial', 'stdio', '-kernel', self.kernel,
+             '-append', self.append,
+             '-qmp', f'unix:{self.control},server=on,wait=off']
+        return c + (['-incoming', 'defer'] if self.port else [])
+
+    def ready(self):
+        self.qmp.command('migrate-incoming', uri=f'tcp:127.0.0.1:{self.port}')
+
+    def migrate(self, to, downtime_ms):
+        # max-bandwidth is 128 MiB/s by default: then nothing here converges
+        self.qmp.command('migrate-set-capabilities', capabilities=[
+            {'capability': 'events', 'state': True}])
+        self.qmp.command('migrate-set-parameters',
+                         max_bandwidth=100 << 30, downtime_limit=downtime_ms)
+        self.qmp.command('migrate', uri=f'tcp:127.0.0.1:{to.port}')
