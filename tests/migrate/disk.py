@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A disk's records, written and read while the VM moves to and fro."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
+from godwit import GODWIT, GUESTS, Skip, main, moved, sound, until
+
+RECORDS = 'count=0 every=8 sectors=8 span=64'
+MOVES = 4
+
+
+def to_and_fro(host, disk, forth=None):
+    """Move it several times; there it finds all that it wrote here."""
+    vm = host.boot('blk', RECORDS, '--disk', disk + ',id=d')
+    text = ''
+    vm.wait_output(r'R [1-9]\d* ')
+    for _ in range(MOVES):
+        there = host.listen('--disk', disk + ',id=d')
+        moved(vm, there)
+        there.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){9}')
+        sound(there)
+        text += vm.output()
+        host.drop(vm)
+        vm = there
+    vm.qmp('stop')
+    text += vm.output()
+    seen = [int(n) for n in re.findall(r'^R (\d+) bad=0', text, re.M)]
+    assert seen == list(range(0, 8 * len(seen), 8)), seen
+    return seen[-1]
+
+
+def records(image):
+    """What the image holds: the numbers of the records, by slot."""
+    with open(image, 'rb') as f:
+        data = f.read(64 * 4096)
+    return [int.from_bytes(data[s * 4096 + 8:s * 4096 + 16], 'little')
+            for s in range(64)]
+
+
+def image(host):
+    path = host.path('disk.img')
+    with open(path, 'wb') as f:
+        f.truncate(4 << 20)
+    return path
+
+
+def check_image(path, last):
+    """Every slot has its last record, or one that was begun after it."""
+    for slot, number in enumerate(records(path)):
+        assert number % 64 == slot, (slot, number)
+        assert last - 64 < number <= last + 9, (slot, number, last)
+
+
+def records_on_a_raw_image_are_whole(host):
+    path = image(host)
+    check_image(path, to_and_fro(host, path))
+
+
+def server(host, *words):
+    sock = host.path('nbd.sock')
+    words = [w.replace('SOCK', sock) for w in words]
+    if not shutil.which(words[0]):
+        raise Skip(words[0] + ' is not installed')
+    host.run(*words)
+    until(lambda: os.path.exists(sock), words[0] + ' listens')
+    return sock
+
+
+def nbd(host, *words):
+    path = image(host)
+    sock = server(host, *[w.replace('IMAGE', path) for w in words])
+    last = to_and_fro(host, 'nbd+unix:///?socket=' + sock)
+    check_image(path, last)
+
+
+def records_on_nbdkit_are_whole(host):
+    nbd(host, 'nbdkit', '-f', '-U', 'SOCK', 'file', 'IMAGE')
+
+
+def records_on_qemu_nbd_are_whole(host):
+    nbd(host, 'qemu-nbd', '-t', '-e', '8', '-f', 'raw', '-k', 'SOCK', 'IMAGE')
+
+
+def a_slow_nbd_server_is_drained_within_the_pause(host):
+    path = image(host)
+    sock = server(host, 'nbdkit', '-f', '-U', 'SOCK', '--filter=delay', 'file',
+                  path, 'wdelay=5ms', 'rdelay=5ms')
+    to_and_fro(host, 'nbd+unix:///?socket=' + sock)
+
+
+def the_image_is_locked_by_the_side_that_runs(host):
+    path = image(host)
+    a = host.boot('blk', RECORDS, '--disk', path + ',id=d')
+    a.wait_output(r'R [1-9]\d* ')
+    b = host.listen('--disk', path + ',id=d')
+    moved(a, b)
+    second = subprocess.run(
+        [GODWIT, 'run', '--kernel', os.path.join(GUESTS, 'blk.elf'), '--serial',
+         'null', '--control', host.path('second'), '--disk', path],
+        env=host.env, capture_output=True, check=False, timeout=60)
+    assert second.returncode == 1 and b'disk' in second.stderr, second
+    b.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){2}', len(b.output()))
+    sound(b)
+
+
+def a_destination_without_the_disk_is_refused_by_name(host):
+    path = image(host)
+    a = host.boot('blk', RECORDS, '--disk', path + ',id=d')
+    a.wait_output(r'R [1-9]\d* ')
+    b = host.listen('--disk', path + ',id=other')
+    report = a.migrate(b.uri)
+    assert report['status'] == 'failed', report
+    assert 'id=other' in report['error-desc'], report['error-desc']
+    a.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){2}', len(a.output()))
+    sound(a)
+
+
+def an_image_that_is_missing_there_is_refused(host):
+    path = image(host)
+    a = host.boot('blk', RECORDS, '--disk', path + ',id=d')
+    a.wait_output(r'R [1-9]\d* ')
+    b = host.listen('--disk', host.path('nothing.img') + ',id=d')
+    report = a.migrate(b.uri)
+    assert report['status'] == 'failed', report
+    assert 'nothing.img' in report['error-desc'], report['error-desc']
+    a.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){2}', len(a.output()))
+
+
+CLAIMS = [
+    records_on_a_raw_image_are_whole,
+    records_on_nbdkit_are_whole,
+    records_on_qemu_nbd_are_whole,
+    a_slow_nbd_server_is_drained_within_the_pause,
+    the_image_is_locked_by_the_side_that_runs,
+    a_destination_without_the_disk_is_refused_by_name,
+    an_image_that_is_missing_there_is_refused,
+]
+
+if __name__ == '__main__':
+    sys.exit(main(CLAIMS))
