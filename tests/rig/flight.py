@@ -15,7 +15,7 @@ from hosts import ROOT, Console, Host, connect, enter_lan, linux_runs_here, \
     spawn
 
 SERVER = '10.99.0.254'
-NBD_PORT, ECHO_PORT, CONSOLE_PORT = 10809, 7000, 9002
+NBD_PORT, ECHO_PORT, CONSOLE_PORT = 10809, 7000, 9100
 CHECKS = {
     'filesystem': 'file system consistent after the move',
     'memory': 'guest memory as it was written',
