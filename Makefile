@@ -97,6 +97,11 @@ check-all: all unit-tests vm-tests guests
 	$(Q)O=$(O) tests/runner $(lint-tests) $(unit) $(vm-tests) \
 		$(sort $(wildcard tests/migrate/*.py)) \
 		$(sort $(wildcard tests/rig/test-*))
+demo:
+	tests/deps check
+	tests/rig/deps
+	$(Q)$(MAKE) -j$$(nproc) all
+	O=$(O) tests/demo
 lint:
 	$(Q)O=$(O) tests/runner $(wildcard tests/lint/*)
 guests:
@@ -112,6 +117,6 @@ clean:
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile tests/Makefile
 
-.PHONY: all menuconfig unit-tests check-unit check check-all lint guests golden \
+.PHONY: all menuconfig unit-tests check-unit check check-all demo lint guests golden \
 	install clean help FORCE
 -include $(objs:.o=.d) $(unit:=.d) $(test-objs:.o=.d)
