@@ -243,24 +243,63 @@ static int accept_bulk(struct migration_destination *d, uint64_t deadline)
 	return ret;
 }
 
+/*
+ * The source says nothing on control before all channels are there: what comes
+ * is its CANCEL, or the end. Without looking, a source that gave up would keep
+ * this side busy until the channels' time is over.
+ */
+static int hear_source(struct migration_destination *d)
+{
+	char why[WIRE_MAX_TEXT + 1];
+	struct wire_job job;
+	struct message m;
+	int ret = message_recv(&d->control, &m, now_ns() + HELLO_NS, &d->err);
+
+	if (ret == 0 && m.type != WIRE_CANCEL)
+		ret = error_set(&d->err, EPROTO, "unexpected %s",
+				wire_type_name(m.type));
+	if (ret == 0)
+		ret = wire_reason_decode(m.payload, m.len, &job, why, &d->err);
+	if (ret == 0)
+		ret = error_set(&d->err, ECANCELED, "source: %s", why);
+	message_free(&m);
+	return ret;
+}
+
+/* 0 if somebody is at the door. */
+static int wait_visitor(struct migration_destination *d, uint64_t deadline)
+{
+	for (uint64_t now = now_ns(); now < deadline; now = now_ns()) {
+		struct pollfd p[] = {
+			{ .fd = d->listener.fd, .events = POLLIN },
+			{ .fd = d->control.fd, .events = POLLIN },
+			{ .fd = d->stop_fd, .events = POLLIN },
+		};
+
+		poll(p, ARRAY_SIZE(p),
+		     (int)((deadline - now) / NSEC_PER_MSEC) + 1);
+		if (p[2].revents)
+			return error_set(&d->err, ECANCELED,
+					 "this side was told to end");
+		if (p[1].revents)
+			return hear_source(d);
+		if (p[0].revents)
+			return 0;
+	}
+	return error_set(&d->err, ETIMEDOUT, "the bulk channels did not come");
+}
+
 static int accept_channels(struct migration_destination *d)
 {
 	uint64_t deadline = now_ns() + CHANNELS_NS;
+	int ret = 0;
 
-	while (!ram_recv_complete(&d->ram)) {
-		int ret = channel_wait_fd(d->listener.fd, POLLIN, d->stop_fd,
-					  deadline);
-
+	while (ret == 0 && !ram_recv_complete(&d->ram)) {
+		ret = wait_visitor(d, deadline);
 		if (ret == 0)
 			ret = accept_bulk(d, deadline);
-		else
-			ret = error_set(&d->err, -ret,
-					"the bulk channels did not come: %s",
-					strerror(-ret));
-		if (ret < 0)
-			return ret;
 	}
-	return 0;
+	return ret;
 }
 
 unsigned int destination_negotiating(void *ctx)

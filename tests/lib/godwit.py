@@ -244,6 +244,13 @@ class Host:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def free(vm):
+    """A destination that has destroyed its copy, if it had one, and waits."""
+    until(lambda: vm.qmp('query-migrate').get('status', 'none') in
+          ('none', 'failed'), 'the copy is destroyed')
+    assert vm.status() == 'inmigrate', vm.status()
+
+
 def one_runs(*vms):
     """The one VM of these that runs; fails unless it is exactly one."""
     running = [vm for vm in vms if vm.running()]
