@@ -273,7 +273,10 @@ static int system_reset(void *arg, json_t *args, json_t **result,
 
 	if (!inst->vm || state_of(inst) != VM_INTERNAL_ERROR)
 		ret = need_ownership(inst, err);
-	return ret ? ret : vm_reset(inst->vm, err);
+	if (ret)
+		return ret;
+	vm_reset(inst->vm);
+	return 0;
 }
 
 static int quit(void *arg, json_t *args, json_t **result, struct error *err)

@@ -46,15 +46,22 @@ void vm_note_event(struct vm *vm, enum vm_event event, int value,
 	add(vm, &(struct note){ .event = event, .value = value }, detail);
 }
 
-static struct note *take(struct vm *vm)
+/*
+ * The next note, if it may be acted on now: a reboot in the middle of a
+ * hand-over would run a VM that is being given away. Such a note waits until
+ * the VM leaves that state (and vm_quiesce() refuses meanwhile).
+ */
+static struct note *take(struct vm *vm, bool all)
 {
 	struct note *n = NULL;
 
 	pthread_mutex_lock(&vm->lock);
-	if (!list_empty(&vm->notes)) {
+	if (!list_empty(&vm->notes))
 		n = list_entry(vm->notes.next, struct note, link);
+	if (n && n->fate && vm->state == VM_FINISH_MIGRATE && !all)
+		n = NULL;
+	if (n)
 		list_del(&n->link);
-	}
 	pthread_mutex_unlock(&vm->lock);
 	return n;
 }
@@ -66,16 +73,6 @@ static void over(struct vm *vm, enum vm_state state, int value,
 	vm->cfg.event(vm->cfg.event_arg, VM_EVENT_SHUTDOWN, value, detail);
 }
 
-static void do_reset(struct vm *vm)
-{
-	struct error err = ERROR_INIT;
-
-	if (vm_reset(vm, &err) < 0) {
-		log_error(&vm->log, "can't reboot: %s", err.msg);
-		over(vm, VM_SHUTDOWN, 1, err.msg);
-	}
-}
-
 static void carry_out(struct vm *vm, const struct note *n)
 {
 	pthread_mutex_lock(&vm->lock);
@@ -83,7 +80,7 @@ static void carry_out(struct vm *vm, const struct note *n)
 	pthread_mutex_unlock(&vm->lock);
 	switch (n->fate) {
 	case VM_FATE_RESET:
-		do_reset(vm);
+		vm_reset(vm);
 		break;
 	case VM_FATE_OFF:
 		over(vm, VM_SHUTDOWN, 0, n->detail);
@@ -104,7 +101,7 @@ static void on_notes(void *arg, uint32_t events)
 
 	fd_event_take(vm->note_fd.fd);
 	/* one a turn: the callback may destroy the VM */
-	n = take(vm);
+	n = take(vm, false);
 	if (!n)
 		return;
 	fd_event_signal(vm->note_fd.fd);
@@ -134,6 +131,6 @@ void vm_notes_exit(struct vm *vm)
 
 	loop_del(vm->loop, &vm->note_fd);
 	fd_close(&vm->note_fd.fd);
-	while ((n = take(vm)))
+	while ((n = take(vm, true)))
 		free(n);
 }

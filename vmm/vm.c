@@ -53,6 +53,8 @@ void vm_set_state(struct vm *vm, enum vm_state state)
 	old = vm->state;
 	vm->state = state;
 	pthread_mutex_unlock(&vm->lock);
+	if (old == VM_FINISH_MIGRATE)	/* notes may have waited for that */
+		fd_event_signal(vm->note_fd.fd);
 	if (old == VM_RUNNING && state != VM_RUNNING)
 		vm_note_event(vm, VM_EVENT_STOP, 0, vm_state_name(state));
 	if (old != VM_RUNNING && state == VM_RUNNING)
@@ -139,6 +141,9 @@ static int build(struct vm *vm, struct error *err)
 	return machine_create_devices(vm, err);
 }
 
+static void on_announce(void *arg);
+static void on_reset(void *arg);
+
 int vm_create(struct vm **out, const struct vm_config *cfg, struct error *err)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
@@ -155,7 +160,8 @@ int vm_create(struct vm **out, const struct vm_config *cfg, struct error *err)
 	vm->state = cfg->incoming ? VM_INMIGRATE : VM_PRELAUNCH;
 	list_init(&vm->devices);
 	list_init(&vm->notes);
-	loop_timer_init(&vm->announce, NULL, NULL);
+	loop_timer_init(&vm->announce, on_announce, vm);
+	loop_timer_init(&vm->reset, on_reset, vm);
 	bus_init(&vm->pio);
 	bus_init(&vm->mmio);
 	pthread_mutex_init(&vm->lock, NULL);
@@ -184,6 +190,7 @@ static void do_destroy(void *arg)
 	struct vm *vm = arg;
 
 	loop_timer_cancel(&vm->announce);
+	loop_timer_cancel(&vm->reset);
 	machine_destroy_devices(vm);
 	vm_notes_exit(vm);
 }
@@ -421,7 +428,6 @@ static void on_announce(void *arg)
 static int start_announce(struct vm *vm, struct error *err)
 {
 	vm->announce_round = 0;
-	loop_timer_init(&vm->announce, on_announce, vm);
 	on_announce(vm);
 	return 0;
 }
@@ -433,12 +439,11 @@ void vm_announce(struct vm *vm)
 	in_loop(vm, start_announce, &ignored);
 }
 
-int vm_reset(struct vm *vm, struct error *err)
+static int finish_reset(struct vm *vm, struct error *err)
 {
 	struct device *dev;
 	int ret;
 
-	vcpus_pause(vm);
 	list_for_each(dev, &vm->devices, link)
 		if (dev->class->reset)
 			dev->class->reset(dev);
@@ -449,6 +454,30 @@ int vm_reset(struct vm *vm, struct error *err)
 		return ret;
 	vm_note_event(vm, VM_EVENT_RESET, 0, "");
 	return vm_run(vm, err);
+}
+
+/* A disk read that is under way must not land in the new boot image. */
+static void on_reset(void *arg)
+{
+	struct vm *vm = arg;
+	struct error err = ERROR_INIT;
+
+	if (busy_device(vm)) {
+		loop_timer_set(vm->loop, &vm->reset, now_ns() + NSEC_PER_MSEC);
+	} else if (finish_reset(vm, &err) < 0) {
+		error_prefix(&err, "can't reboot");
+		log_error(&vm->log, "%s", err.msg);
+		vm_end(vm, VM_FATE_ERROR, 0, err.msg);
+	}
+}
+
+void vm_reset(struct vm *vm)
+{
+	struct error ignored = ERROR_INIT;
+
+	vcpus_pause(vm);
+	stop_devices(vm, &ignored);
+	on_reset(vm);
 }
 
 void vm_power_button(struct vm *vm)

@@ -90,6 +90,7 @@ struct vm {
 					 * they don't */
 	struct loop_timer announce;
 	unsigned int announce_round;
+	struct loop_timer reset;	/* waits for devices to be idle */
 
 	pthread_mutex_t vcpus_lock;	/* the rest */
 	pthread_cond_t vcpus_go;
@@ -142,9 +143,10 @@ int vm_load(struct vm *vm, const void *fdt, size_t len, uint64_t age_ns,
  * background. Any thread. */
 void vm_announce(struct vm *vm);
 
-/* Back to power-on: devices reset, boot images loaded again, then runs.
- * Loop's thread. */
-int vm_reset(struct vm *vm, struct error *err) __must_check;
+/* Back to power-on: when the devices are idle they are reset, the boot images
+ * are loaded again, and the VM runs; VM_EVENT_RESET tells. If it can't, the VM
+ * is over (VM_EVENT_SHUTDOWN with the reason). Loop's thread. */
+void vm_reset(struct vm *vm);
 void vm_power_button(struct vm *vm);
 
 enum vm_state vm_get_state(struct vm *vm);	/* any thread */
