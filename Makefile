@@ -50,7 +50,8 @@ san := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 CFLAGS ?= -O2 -g
 cflags := -std=gnu11 -D_GNU_SOURCE -DGOLDEN_ARCH='"$(ARCH)"' -I. -I$(O)/include $(warn) $(WERROR) $(san) \
 	-fno-strict-aliasing -pthread $(shell $(PKG_CONFIG) --cflags $(pkgs))
-ldlibs := $(shell $(PKG_CONFIG) --libs $(pkgs)) -lfdt -pthread
+# libnbd is loaded by the first disk that wants it
+ldlibs := $(shell $(PKG_CONFIG) --libs $(filter-out libnbd,$(pkgs))) -lfdt -pthread
 
 obj-y :=
 include $(sort $(wildcard vmm/Kbuild vmm/*/Kbuild arch/$(ARCH)/Kbuild \

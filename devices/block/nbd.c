@@ -96,9 +96,9 @@ static int64_t issue_zeroes(struct nbd_io *io, nbd_completion_callback cb)
 	uint64_t at = io->req->offset + io->done;
 	uint32_t flags = io->req->unmap ? 0 : LIBNBD_CMD_FLAG_NO_HOLE;
 
-	if (nbd_can_zero(d->h) == 1) {
+	if (d->nbd.can_zero(d->h) == 1) {
 		io->piece = MIN(io->req->len - io->done, MAX_RANGE);
-		return nbd_aio_zero(d->h, io->piece, at, cb, flags);
+		return d->nbd.aio_zero(d->h, io->piece, at, cb, flags);
 	}
 	if (!d->zeroes)
 		d->zeroes = calloc(1, ZERO_BYTES);
@@ -106,7 +106,7 @@ static int64_t issue_zeroes(struct nbd_io *io, nbd_completion_callback cb)
 		return -1;
 	io->piece = MIN(io->req->len - io->done,
 			MIN(ZERO_BYTES, d->max_piece));
-	return nbd_aio_pwrite(d->h, d->zeroes, io->piece, at, cb, 0);
+	return d->nbd.aio_pwrite(d->h, d->zeroes, io->piece, at, cb, 0);
 }
 
 /* Give libnbd the next piece. < 0 if it takes none. */
@@ -115,6 +115,7 @@ static int64_t issue(struct nbd_io *io)
 	nbd_completion_callback cb = {
 		.callback = piece_done, .user_data = io
 	};
+	const struct nbd_library *nbd = &io->disk->nbd;
 	struct block_request *req = io->req;
 	struct nbd_handle *h = io->disk->h;
 	uint64_t at = req->offset + io->done, left = req->len - io->done;
@@ -122,17 +123,17 @@ static int64_t issue(struct nbd_io *io)
 	switch (req->op) {
 	case BLOCK_READ:
 		io->piece = MIN(left, io->disk->max_piece);
-		return nbd_aio_pread(h, io->data + io->done, io->piece, at,
-				     cb, 0);
+		return nbd->aio_pread(h, io->data + io->done, io->piece, at,
+				      cb, 0);
 	case BLOCK_WRITE:
 		io->piece = MIN(left, io->disk->max_piece);
-		return nbd_aio_pwrite(h, io->data + io->done, io->piece, at,
-				      cb, 0);
+		return nbd->aio_pwrite(h, io->data + io->done, io->piece, at,
+				       cb, 0);
 	case BLOCK_FLUSH:
-		return nbd_aio_flush(h, cb, 0);
+		return nbd->aio_flush(h, cb, 0);
 	case BLOCK_DISCARD:
 		io->piece = MIN(left, MAX_RANGE);
-		return nbd_aio_trim(h, io->piece, at, cb, 0);
+		return nbd->aio_trim(h, io->piece, at, cb, 0);
 	default:
 		return issue_zeroes(io, cb);
 	}
@@ -141,10 +142,11 @@ static int64_t issue(struct nbd_io *io)
 /* Nothing to do: the server lacks what may be left out. */
 static bool is_moot(const struct nbd_io *io)
 {
+	const struct nbd_library *nbd = &io->disk->nbd;
 	struct nbd_handle *h = io->disk->h;
 
-	return (io->req->op == BLOCK_FLUSH && nbd_can_flush(h) != 1) ||
-	       (io->req->op == BLOCK_DISCARD && nbd_can_trim(h) != 1);
+	return (io->req->op == BLOCK_FLUSH && nbd->can_flush(h) != 1) ||
+	       (io->req->op == BLOCK_DISCARD && nbd->can_trim(h) != 1);
 }
 
 static void put(struct list *head, struct nbd_io *io)
@@ -168,7 +170,7 @@ static void hand_out(struct nbd_disk *d)
 		/* libnbd may complete it at once, so it is in the list first */
 		put(&d->inflight, io);
 		if (issue(io) < 0 && !nbd_link_is_down(d)) {
-			io->error = nbd_get_errno() ?: EIO;
+			io->error = d->nbd.get_errno() ?: EIO;
 			put(&d->arrived, io);
 		}
 		if (nbd_link_is_down(d))
@@ -318,12 +320,12 @@ static int flush(struct nbd_disk *d, struct error *err)
 		.callback = flush_done, .user_data = &result
 	};
 
-	if (d->blk.readonly || nbd_can_flush(d->h) != 1)
+	if (d->blk.readonly || d->nbd.can_flush(d->h) != 1)
 		return 0;
-	if (nbd_aio_flush(d->h, cb, 0) < 0)
+	if (d->nbd.aio_flush(d->h, cb, 0) < 0)
 		result = EIO;
 	while (result < 0 && !nbd_link_is_down(d) && now_ns() < end)
-		if (nbd_poll(d->h, FLUSH_MS) < 0)
+		if (d->nbd.poll(d->h, FLUSH_MS) < 0)
 			break;
 	if (!result)
 		return 0;
@@ -379,10 +381,17 @@ static int nbd_open(struct block **out, const struct block_options *opt,
 		    const struct log *log, struct error *err)
 {
 	struct nbd_disk *d = calloc(1, sizeof(*d));
+	int ret = 0;
 
-	if (!d || !(d->uri = strdup(opt->uri))) {
+	if (!d || !(d->uri = strdup(opt->uri)))
+		ret = error_set(err, ENOMEM, "no memory");
+	if (ret == 0)
+		ret = nbd_library_load(&d->nbd, err);
+	if (ret < 0) {
+		if (d)
+			free(d->uri);
 		free(d);
-		return error_set(err, ENOMEM, "no memory");
+		return ret;
 	}
 	d->blk = (struct block){
 		.size = opt->size, .block_size = 512,

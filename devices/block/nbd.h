@@ -6,9 +6,8 @@
 #ifndef GODWIT_BLOCK_NBD_H
 #define GODWIT_BLOCK_NBD_H
 
-#include <libnbd.h>
-
 #include "devices/block/block.h"
+#include "devices/block/nbd_library.h"
 #include "vmm/base/util.h"
 
 enum nbd_link_state {
@@ -27,6 +26,7 @@ struct nbd_disk {
 	uint64_t want_size;
 
 	/* the connection */
+	struct nbd_library nbd;
 	struct nbd_handle *h;		/* NULL when closed or waiting */
 	enum nbd_link_state state;
 	struct loop_fd fd;		/* libnbd's socket */

@@ -21,9 +21,9 @@
 #define MAX_PIECE (32 * MIB)	/* what every server takes */
 
 /* libnbd prefixes its messages with the function's name. */
-static const char *reason(void)
+static const char *reason(const struct nbd_disk *d)
 {
-	const char *msg = nbd_get_error(), *colon;
+	const char *msg = d->nbd.get_error(), *colon;
 
 	if (!msg)
 		return "the server closed the connection";
@@ -33,7 +33,7 @@ static const char *reason(void)
 
 bool nbd_link_is_down(const struct nbd_disk *d)
 {
-	return nbd_aio_is_dead(d->h) == 1 || nbd_aio_is_closed(d->h) == 1;
+	return d->nbd.aio_is_dead(d->h) == 1 || d->nbd.aio_is_closed(d->h) == 1;
 }
 
 /* A peer that vanished is found in seconds. Not for unix sockets: ignored. */
@@ -52,10 +52,10 @@ static void set_keepalive(int fd)
 
 static int check_size(struct nbd_disk *d, struct error *err)
 {
-	int64_t size = nbd_get_size(d->h);
+	int64_t size = d->nbd.get_size(d->h);
 
 	if (size < 0)
-		return error_set(err, EIO, "%s: %s", d->uri, reason());
+		return error_set(err, EIO, "%s: %s", d->uri, reason(d));
 	size &= ~(int64_t)511;
 	if (!size)
 		return error_set(err, EINVAL, "%s: the export is empty",
@@ -72,13 +72,13 @@ static int check_size(struct nbd_disk *d, struct error *err)
 /* Is this export the disk that the machine has? */
 static int check_export(struct nbd_disk *d, struct error *err)
 {
-	int64_t most = nbd_get_block_size(d->h, LIBNBD_SIZE_MAXIMUM);
-	int64_t least = nbd_get_block_size(d->h, LIBNBD_SIZE_MINIMUM);
+	int64_t most = d->nbd.get_block_size(d->h, LIBNBD_SIZE_MAXIMUM);
+	int64_t least = d->nbd.get_block_size(d->h, LIBNBD_SIZE_MINIMUM);
 	int ret = check_size(d, err);
 
 	if (ret)
 		return ret;
-	if (!d->blk.readonly && nbd_is_read_only(d->h) == 1)
+	if (!d->blk.readonly && d->nbd.is_read_only(d->h) == 1)
 		return error_set(err, EROFS,
 				 "%s: the export is read-only (readonly=on takes it)",
 				 d->uri);
@@ -94,14 +94,14 @@ static int check_export(struct nbd_disk *d, struct error *err)
 
 static int refused(const struct nbd_disk *d, struct error *err)
 {
-	return error_set(err, nbd_get_errno() ?: ECONNREFUSED,
-			 "%s: %s (is the server running?)", d->uri, reason());
+	return error_set(err, d->nbd.get_errno() ?: ECONNREFUSED,
+			 "%s: %s (is the server running?)", d->uri, reason(d));
 }
 
 static int begin(struct nbd_disk *d, struct error *err)
 {
-	d->h = nbd_create();
-	if (!d->h || nbd_aio_connect_uri(d->h, d->uri) < 0)
+	d->h = d->nbd.create();
+	if (!d->h || d->nbd.aio_connect_uri(d->h, d->uri) < 0)
 		return refused(d, err);
 	d->state = NBD_LINK_CONNECTING;
 	return 0;
@@ -113,7 +113,7 @@ static int finish(struct nbd_disk *d, struct error *err)
 
 	if (ret)
 		return ret;
-	set_keepalive(nbd_aio_get_fd(d->h));
+	set_keepalive(d->nbd.aio_get_fd(d->h));
 	loop_timer_cancel(&d->timer);
 	d->state = NBD_LINK_READY;
 	d->backoff_ms = BACKOFF_MIN_MS;
@@ -128,7 +128,7 @@ static void poll_until(struct nbd_disk *d, int (*cond)(struct nbd_handle *h),
 		uint64_t now = now_ns();
 
 		if (now >= deadline ||
-		    nbd_poll(d->h, (int)((deadline - now) / NSEC_PER_MSEC) + 1)
+		    d->nbd.poll(d->h, (int)((deadline - now) / NSEC_PER_MSEC) + 1)
 		    < 0)
 			return;
 	}
@@ -140,10 +140,10 @@ static int shake_hands(struct nbd_disk *d, struct error *err)
 
 	if (ret)
 		return ret;
-	poll_until(d, nbd_aio_is_ready, now_ns() + CONNECT_NS);
+	poll_until(d, d->nbd.aio_is_ready, now_ns() + CONNECT_NS);
 	if (nbd_link_is_down(d))
 		return refused(d, err);
-	if (nbd_aio_is_ready(d->h) != 1)
+	if (d->nbd.aio_is_ready(d->h) != 1)
 		return error_set(err, ETIMEDOUT,
 				 "%s: no answer in %llu s (does the server serve another client?)",
 				 d->uri, CONNECT_NS / NSEC_PER_SEC);
@@ -166,10 +166,10 @@ void nbd_link_close(struct nbd_disk *d, bool polite)
 {
 	loop_timer_cancel(&d->timer);
 	loop_del(d->loop, &d->fd);
-	if (polite && d->h && !nbd_aio_disconnect(d->h, 0))
-		poll_until(d, nbd_aio_is_closed, now_ns() + GOODBYE_NS);
+	if (polite && d->h && !d->nbd.aio_disconnect(d->h, 0))
+		poll_until(d, d->nbd.aio_is_closed, now_ns() + GOODBYE_NS);
 	if (d->h)
-		nbd_close(d->h);
+		d->nbd.close(d->h);
 	d->h = NULL;
 	d->state = NBD_LINK_CLOSED;
 }
@@ -177,20 +177,20 @@ void nbd_link_close(struct nbd_disk *d, bool polite)
 static void on_event(void *arg, uint32_t events)
 {
 	struct nbd_disk *d = arg;
-	unsigned int dir = nbd_aio_get_direction(d->h);
+	unsigned int dir = d->nbd.aio_get_direction(d->h);
 	uint32_t gone = EPOLLHUP | EPOLLERR;
 
 	if ((dir & LIBNBD_AIO_DIRECTION_READ) && (events & (EPOLLIN | gone)))
-		nbd_aio_notify_read(d->h);
+		d->nbd.aio_notify_read(d->h);
 	else if ((dir & LIBNBD_AIO_DIRECTION_WRITE) &&
 		 (events & (EPOLLOUT | gone)))
-		nbd_aio_notify_write(d->h);
+		d->nbd.aio_notify_write(d->h);
 	nbd_link_check(d);
 }
 
 void nbd_link_watch(struct nbd_disk *d)
 {
-	unsigned int dir = nbd_aio_get_direction(d->h);
+	unsigned int dir = d->nbd.aio_get_direction(d->h);
 	struct error err = ERROR_INIT;
 	uint32_t events = 0;
 
@@ -204,7 +204,7 @@ void nbd_link_watch(struct nbd_disk *d)
 	}
 	/* while it connects, libnbd may try one socket after the other */
 	loop_del(d->loop, &d->fd);
-	d->fd.fd = nbd_aio_get_fd(d->h);
+	d->fd.fd = d->nbd.aio_get_fd(d->h);
 	d->fd.events = events;
 	if (loop_add(d->loop, &d->fd, &err))
 		log_error(d->log, "%s: %s", d->uri, err.msg);
@@ -229,10 +229,10 @@ static void connected(struct nbd_disk *d)
 void nbd_link_check(struct nbd_disk *d)
 {
 	if (nbd_link_is_down(d)) {
-		nbd_link_lost(d, reason());
+		nbd_link_lost(d, reason(d));
 		return;
 	}
-	if (d->state == NBD_LINK_CONNECTING && nbd_aio_is_ready(d->h) == 1)
+	if (d->state == NBD_LINK_CONNECTING && d->nbd.aio_is_ready(d->h) == 1)
 		connected(d);
 	if (d->state == NBD_LINK_READY)
 		nbd_settle(d);
