@@ -66,12 +66,14 @@ static const struct transport *transport_find(const char *uri,
 
 int channel_uri_check(const char *uri, struct error *err)
 {
+	const struct transport *t;
 	const char *rest;
 
 	if (strlen(uri) >= CHANNEL_URI_MAX)
 		return error_set(err, EINVAL, "migration address is longer than %d bytes",
 				 CHANNEL_URI_MAX - 1);
-	return transport_find(uri, &rest, err) ? 0 : -EINVAL;
+	t = transport_find(uri, &rest, err);
+	return t ? t->check(rest, err) : -EINVAL;
 }
 
 int channel_connect(struct channel *ch, const char *uri, int cancel_fd,

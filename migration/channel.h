@@ -43,6 +43,8 @@ struct channel {
 struct transport {
 	const char *scheme;	/* "tcp" */
 	const char *syntax;	/* "tcp:HOST:PORT" */
+	/* Is @rest well formed? Connects to nothing. */
+	int (*check)(const char *rest, struct error *err);
 	/* Return a connected, non-blocking fd. @rest follows "scheme:". */
 	int (*connect)(const char *rest, int cancel_fd, uint64_t deadline,
 		       struct error *err);

@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -47,10 +48,21 @@ static int split(const char *rest, struct host_port *hp, struct error *err)
 	}
 	if (len >= sizeof(hp->host))
 		return error_set(err, EINVAL, "host name is too long");
+	/* getaddrinfo() takes a port modulo 65536 */
+	if (strtoul(colon + 1, NULL, 10) > UINT16_MAX)
+		return error_set(err, EINVAL, "port '%s' in '%s' is not from 0 to %d",
+				 colon + 1, rest, UINT16_MAX);
 	memcpy(hp->host, start, len);
 	hp->host[len] = '\0';
 	strcpy(hp->port, colon + 1);
 	return 0;
+}
+
+static int tcp_check(const char *rest, struct error *err)
+{
+	struct host_port hp;
+
+	return split(rest, &hp, err);
 }
 
 static int resolve(const char *rest, int flags, struct addrinfo **out,
@@ -215,6 +227,7 @@ static void tcp_tune(int fd)
 const struct transport transport_tcp = {
 	.scheme = "tcp",
 	.syntax = "tcp:HOST:PORT",
+	.check = tcp_check,
 	.connect = tcp_connect,
 	.listen = tcp_listen,
 	.tune = tcp_tune,

@@ -14,19 +14,27 @@
 
 #define BUFFER (4 << 20)
 
+static int unix_check(const char *path, struct error *err)
+{
+	size_t len = strlen(path);
+	size_t most = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+
+	if (len && len <= most)
+		return 0;
+	return error_set(err, EINVAL, "path of a socket has %zu bytes, accepted are 1 to %zu",
+			 len, most);
+}
+
 static int unix_socket(const char *path, struct sockaddr_un *addr,
 		       struct error *err)
 {
-	size_t len = strlen(path);
-	int fd;
+	int fd = unix_check(path, err);
 
-	if (!len || len >= sizeof(addr->sun_path))
-		return error_set(err, EINVAL,
-				 "path of a socket has %zu bytes, accepted are 1 to %zu",
-				 len, sizeof(addr->sun_path) - 1);
+	if (fd < 0)
+		return fd;
 	memset(addr, 0, sizeof(*addr));
 	addr->sun_family = AF_UNIX;
-	memcpy(addr->sun_path, path, len);
+	strcpy(addr->sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set(err, errno, "socket: %s", strerror(errno));
@@ -112,6 +120,7 @@ static void unix_tune(int fd)
 const struct transport transport_unix = {
 	.scheme = "unix",
 	.syntax = "unix:PATH",
+	.check = unix_check,
 	.connect = unix_connect,
 	.listen = unix_listen,
 	.unlisten = unix_unlisten,
