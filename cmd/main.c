@@ -49,10 +49,16 @@ static int unknown(const char *word)
 static int dispatch(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : NULL;
+	char help[] = "--help";
 	unsigned int i;
 
 	if (!word)
 		return usage(stderr, 2);
+	if (!strcmp(word, "help") && argc > 2) {	/* help COMMAND */
+		word = argv[1] = argv[2];
+		argv[2] = help;
+		argc = 3;
+	}
 	if (!strcmp(word, "--help") || !strcmp(word, "-h") ||
 	    !strcmp(word, "help"))
 		return usage(stdout, 0);

@@ -26,10 +26,11 @@ struct migrate_config {
 static const struct option_spec options[] = {
 	{ "downtime", "MS", "Stop the guest when the pause is expected to be\n"
 	  "shorter than this (default 300)",
-	  .parse = option_u32, .max = 2000000, FIELD(downtime_ms) },
+	  .parse = option_u32, .min = 1, .max = 2000000, FIELD(downtime_ms) },
 	{ "max-pause", "MS", "Hard cap: a longer pause fails the migration, and\n"
 	  "the guest runs on here (default 500)",
-	  .parse = option_u32, .max = 2000000, FIELD(max_pause_ms) },
+	  .parse = option_u32, .min = 1, .max = 2000000,
+	  FIELD(max_pause_ms) },
 	{ "bandwidth", "RATE", "Bytes a second, or with suffix K, M, G\n"
 	  "(default 0: no limit)",
 	  .parse = option_size, .unit = 1, FIELD(bandwidth) },

@@ -74,8 +74,8 @@ static const struct option_spec *nearest(const struct command *cmd,
 	return best;
 }
 
-static void unknown(const struct command *cmd, const char *name, size_t len,
-		    struct error *err)
+static void unknown(const struct command *cmd, const char *dashes,
+		    const char *name, size_t len, struct error *err)
 {
 	char word[64];
 	const struct option_spec *near;
@@ -83,12 +83,12 @@ static void unknown(const struct command *cmd, const char *name, size_t len,
 	snprintf(word, sizeof(word), "%.*s", (int)MIN(len, 60u), name);
 	near = nearest(cmd, word);
 	if (near)
-		error_add(err, EINVAL, "unknown option --%s: did you mean --%s%s%s?",
-			  word, near->name, near->value ? " " : "",
+		error_add(err, EINVAL, "unknown option %s%s: did you mean --%s%s%s?",
+			  dashes, word, near->name, near->value ? " " : "",
 			  near->value ? near->value : "");
 	else
-		error_add(err, EINVAL, "unknown option --%s (godwit %s --help lists all)",
-			  word, cmd->name);
+		error_add(err, EINVAL, "unknown option %s%s (godwit %s --help lists all)",
+			  dashes, word, cmd->name);
 }
 
 static void set_option(const struct option_spec *spec, void *config,
@@ -103,6 +103,14 @@ static void set_option(const struct option_spec *spec, void *config,
 			  spec->value ? spec->value : "on|off");
 }
 
+/* What follows an unknown option is most likely its value: one error, not
+ * two. Returns how many words to leave out. */
+static int skip_unknown(const struct command *cmd, int argc, char **argv, int i)
+{
+	return !strchr(argv[i], '=') && !cmd->max_args && i + 1 < argc &&
+	       argv[i + 1][0] != '-' ? 2 : 1;
+}
+
 /* argv[i] is an option; returns how many words it took. */
 static int take_option(const struct command *cmd, int argc, char **argv, int i,
 		       void *config, struct error *err)
@@ -112,10 +120,8 @@ static int take_option(const struct command *cmd, int argc, char **argv, int i,
 	const struct option_spec *spec = find(cmd, name, len);
 
 	if (!spec) {
-		unknown(cmd, name, len, err);
-		/* what follows is most likely its value: one error, not two */
-		return !eq && !cmd->max_args && i + 1 < argc &&
-		       strncmp(argv[i + 1], "--", 2) ? 2 : 1;
+		unknown(cmd, "--", name, len, err);
+		return skip_unknown(cmd, argc, argv, i);
 	}
 	if (eq || !spec->value || spec->may_omit) {
 		set_option(spec, config, eq ? eq + 1 : "on", err);
@@ -155,12 +161,17 @@ int options_parse(const struct command *cmd, int argc, char **argv,
 			i++;
 		} else if (!plain && !strncmp(argv[i], "--", 2)) {
 			i += take_option(cmd, argc, argv, i, config, err);
+		} else if (!plain && argv[i][0] == '-' && argv[i][1]) {
+			unknown(cmd, "-", argv[i] + 1, strlen(argv[i] + 1),
+				err);
+			i += skip_unknown(cmd, argc, argv, i);
 		} else if (n < MIN(cmd->max_args, OPTIONS_MAX_ARGS)) {
 			args[n++] = argv[i++];
 		} else {
-			error_add(err, EINVAL, "unexpected word '%s'; accepted: godwit %s [OPTION...]%s%s",
-				  argv[i++], cmd->name, *cmd->args ? " " : "",
-				  cmd->args);
+			error_add(err, EINVAL, "unexpected word '%s'; accepted: godwit %s%s%s%s",
+				  argv[i++], cmd->name,
+				  cmd->noptions ? " [OPTION...]" : "",
+				  *cmd->args ? " " : "", cmd->args);
 		}
 	}
 	args[n] = NULL;

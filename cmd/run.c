@@ -32,6 +32,9 @@ static int start_here(struct instance *inst, struct error *err)
 	free(tree);
 	if (!ret)
 		ret = vm_boot(inst->vm, err);
+	if (ret == -ENOEXEC)
+		error_prefix(err, "option --kernel: value '%s'",
+			     inst->config->kernel);
 	if (!ret)
 		ret = vm_activate(inst->vm, err);
 	if (!ret && !inst->config->paused)

@@ -7,6 +7,10 @@
 
 #include "arch/arch.h"
 #include "cmd/parse.h"
+#include "devices/block/block.h"
+#include "devices/char/char.h"
+#include "devices/net/net.h"
+#include "migration/channel.h"
 #include "vmm/base/util.h"
 
 static int option_name(const struct option_spec *spec, void *field,
@@ -110,7 +114,7 @@ static int option_disk(const struct option_spec *spec, void *field,
 	ret = parse_device(value, &d->copy, d, disk_key, err);
 	if (!ret && !d->uri)
 		return error_set(err, EINVAL, "no image");
-	return ret;
+	return ret ? ret : block_uri_check(d->uri, err);
 }
 
 static int net_key(void *obj, const char *key, const char *value,
@@ -147,7 +151,26 @@ static int option_net(const struct option_spec *spec, void *field,
 	ret = parse_device(value, &n->copy, n, net_key, err);
 	if (!ret && !n->backend)
 		return error_set(err, EINVAL, "no network");
-	return ret;
+	return ret ? ret : net_check(n->backend, err);
+}
+
+static int backend_check(const char *name, struct error *err)
+{
+	return strcmp(name, "stdio") ? char_check(name, err) : 0;
+}
+
+static int option_serial(const struct option_spec *spec, void *field,
+			 const char *value, struct error *err)
+{
+	*(const char **)field = value;
+	return backend_check(value, err);
+}
+
+static int option_uri(const struct option_spec *spec, void *field,
+		      const char *value, struct error *err)
+{
+	*(const char **)field = value;
+	return channel_uri_check(value, err);
 }
 
 static int option_console(const struct option_spec *spec, void *field,
@@ -157,7 +180,8 @@ static int option_console(const struct option_spec *spec, void *field,
 	    strcmp(value, "virtio") && strncmp(value, "virtio:", 7))
 		return error_set(err, EINVAL, "no such console");
 	*(const char **)field = value;
-	return 0;
+	return strncmp(value, "virtio:", 7) ? 0 :
+	       backend_check(value + 7, err);
 }
 
 static int option_log(const struct option_spec *spec, void *field,
@@ -212,13 +236,13 @@ const struct option_spec run_option_table[] = {
 	  .parse = option_console, FIELD(console) },
 	{ "serial", "stdio|null|file:PATH|unix:PATH|pty",
 	  "Behind the serial port (default stdio)",
-	  .parse = option_string, FIELD(serial) },
+	  .parse = option_serial, FIELD(serial) },
 	{ "control", "PATH", "Control socket (default: NAME.sock in the runtime\n"
 	  "directory, $XDG_RUNTIME_DIR/godwit or /run/godwit)",
 	  .parse = option_string, FIELD(control) },
 	{ "incoming", "tcp:HOST:PORT|unix:PATH",
 	  "Wait there for a VM that is moved to this host",
-	  .parse = option_string, FIELD(incoming) },
+	  .parse = option_uri, FIELD(incoming) },
 	{ "debug-exit", NULL, "Port 0x501: a byte written there ends the VM with\n"
 	  "that exit status", .parse = option_bool, FIELD(debug_exit) },
 	{ "paused", NULL, "Build the VM, but wait for `godwit resume`",

@@ -260,7 +260,13 @@ static int add_arch(struct builder *b, int kvm_fd, struct error *err)
 		.console = serial_backend(b->c),
 	};
 
-	return arch_tree_add(b->fdt, kvm_fd, &machine, err);
+	int ret = arch_tree_add(b->fdt, kvm_fd, &machine, err);
+
+	/* no such model: the message says which there are */
+	if (ret == -EINVAL)
+		error_prefix(err, "option --cpu: value '%s'",
+			     machine.cpu_model);
+	return ret;
 }
 
 static int write_tree(struct builder *b, int kvm_fd, struct error *err)

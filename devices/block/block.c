@@ -39,26 +39,36 @@ static void list_schemes(char *buf, size_t size)
 					      n ? ", " : "", (*d)->scheme);
 }
 
+static const struct block_driver *driver_of(const char *uri)
+{
+	const char *colon = strchr(uri, ':');
+
+	if (!colon || uri[0] == '/' || uri[0] == '.')
+		return driver_find("file", 4);
+	return driver_find(uri, (size_t)(colon - uri));
+}
+
+int block_uri_check(const char *uri, struct error *err)
+{
+	char known[256];
+
+	if (driver_of(uri))
+		return 0;
+	list_schemes(known, sizeof(known));
+	return error_set(err, EINVAL,
+			 "no such kind of disk; this binary knows a path and %s",
+			 known[0] ? known : "nothing");
+}
+
 int block_open(struct block **out, const struct block_options *opt,
 	       const struct block_events *events, struct loop *loop,
 	       const struct log *log, struct error *err)
 {
-	const char *colon = strchr(opt->uri, ':');
-	const struct block_driver *drv = NULL;
-	char known[256];
-	int ret;
+	const struct block_driver *drv = driver_of(opt->uri);
+	int ret = block_uri_check(opt->uri, err);
 
-	if (!colon || opt->uri[0] == '/' || opt->uri[0] == '.')
-		drv = driver_find("file", 4);
-	else
-		drv = driver_find(opt->uri, (size_t)(colon - opt->uri));
-	if (!drv) {
-		list_schemes(known, sizeof(known));
-		return error_set(err, EINVAL,
-				 "disk %s: no such kind of disk; this binary knows a path and %s",
-				 opt->uri, known[0] ? known : "nothing");
-	}
-	ret = drv->open(out, opt, events, loop, log, err);
+	if (!ret)
+		ret = drv->open(out, opt, events, loop, log, err);
 	if (ret) {
 		error_prefix(err, "disk %s", opt->uri);
 		return ret;

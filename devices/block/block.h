@@ -96,6 +96,8 @@ struct block {
 	static const struct block_driver *const CONCAT(drv, _entry)	\
 	__attribute__((used, section("block_drivers"))) = &(drv)
 
+/* Is there a driver for it? Opens nothing. */
+int block_uri_check(const char *uri, struct error *err) __must_check;
 /* Opens by the URI's scheme; the error lists the schemes there are. */
 int block_open(struct block **out, const struct block_options *opt,
 	       const struct block_events *events, struct loop *loop,

@@ -17,6 +17,8 @@
 #include "vmm/chardev.h"
 #include "vmm/loop.h"
 
+/* Is it one of the above? Opens nothing. */
+int char_check(const char *name, struct error *err);
 /* NULL and @err if it can't be had. Undone by the chardev's destroy(). */
 struct chardev *char_open(const char *name, struct loop *loop,
 			  const struct log *log, struct error *err);

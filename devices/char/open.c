@@ -132,16 +132,21 @@ static const struct kind *find_kind(const char *name)
 	return NULL;
 }
 
+int char_check(const char *name, struct error *err)
+{
+	if (find_kind(name))
+		return 0;
+	return error_set(err, EINVAL, "neither stdio, null, file:PATH, unix:PATH nor pty");
+}
+
 struct chardev *char_open(const char *name, struct loop *loop,
 			  const struct log *log, struct error *err)
 {
 	const struct kind *k = find_kind(name);
 	struct host_char *c;
 
-	if (!k) {
-		error_set(err, EINVAL,
-			  "chardev %s: accepted are stdio, null, file:PATH, unix:PATH and pty",
-			  name);
+	if (char_check(name, err)) {
+		error_prefix(err, "chardev %s", name);
 		return NULL;
 	}
 	c = host_char_new(loop, log);

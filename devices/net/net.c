@@ -35,21 +35,26 @@ static void list_schemes(char *buf, size_t size)
 					      n ? ", " : "", (*d)->scheme);
 }
 
+int net_check(const char *backend, struct error *err)
+{
+	char known[256];
+
+	if (driver_find(backend, strcspn(backend, ":")))
+		return 0;
+	list_schemes(known, sizeof(known));
+	return error_set(err, EINVAL, "no such backend; this binary knows %s",
+			 known[0] ? known : "none");
+}
+
 int net_open(struct net **out, const char *backend, struct loop *loop,
 	     const struct log *log, struct error *err)
 {
 	const struct net_driver *drv;
-	char known[256];
-	int ret;
+	int ret = net_check(backend, err);
 
 	drv = driver_find(backend, strcspn(backend, ":"));
-	if (!drv) {
-		list_schemes(known, sizeof(known));
-		return error_set(err, EINVAL,
-				 "network %s: no such backend; this binary knows %s",
-				 backend, known[0] ? known : "none");
-	}
-	ret = drv->open(out, backend, loop, log, err);
+	if (!ret)
+		ret = drv->open(out, backend, loop, log, err);
 	if (ret) {
 		error_prefix(err, "network %s", backend);
 		return ret;

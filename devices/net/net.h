@@ -57,6 +57,8 @@ struct net {
 	static const struct net_driver *const CONCAT(drv, _entry)	\
 	__attribute__((used, section("net_drivers"))) = &(drv)
 
+/* Is there a driver for it? Opens nothing. */
+int net_check(const char *backend, struct error *err) __must_check;
 /* Opens by scheme; the error lists the schemes there are. */
 int net_open(struct net **out, const char *backend, struct loop *loop,
 	     const struct log *log, struct error *err) __must_check;

@@ -90,6 +90,15 @@ static void a_wrong_value_is_explained(void **state)
 		{ "--disk", "a,serial=123456789012345678901", "URI[,id=ID]" },
 		{ "--net", "tap,mac=1:2", "tap[:NAME]|passt" },
 		{ "--console", "vga", "serial|virtio" },
+		{ "--disk", "ftp://host/x", "URI[,id=ID]" },
+		{ "--net", "eth0", "tap[:NAME]|passt" },
+		{ "--serial", "com1", "stdio|null|file:PATH" },
+		{ "--serial", "file", "stdio|null|file:PATH" },
+		{ "--console", "virtio:com1", "serial|virtio" },
+		{ "--incoming", "udp:h:1", "tcp:HOST:PORT|unix:PATH" },
+		{ "--incoming", "tcp:h", "tcp:HOST:PORT|unix:PATH" },
+		{ "--incoming", "tcp:h:65536", "tcp:HOST:PORT|unix:PATH" },
+		{ "--incoming", "unix:", "tcp:HOST:PORT|unix:PATH" },
 		{ "--log", "loud", "error|warn|info|debug" },
 		{ "--incoming", "", "tcp:HOST:PORT|unix:PATH" },
 	};
@@ -113,6 +122,10 @@ static void a_typing_error_gets_the_nearest_name(void **state)
 	PARSE(&p, "--memroy", "5");
 	assert_non_null(strstr(p.err.msg, "--memroy"));
 	assert_non_null(strstr(p.err.msg, "did you mean --memory"));
+	done(&p);
+	PARSE(&p, "-m", "512");
+	assert_non_null(strstr(p.err.msg, "-m: did you mean --memory"));
+	assert_null(strstr(p.err.msg, "512"));
 	done(&p);
 	PARSE(&p, "--zzzzzzzzz");
 	assert_non_null(strstr(p.err.msg, "--help lists all"));
