@@ -125,11 +125,15 @@ int vm_notes_init(struct vm *vm, struct error *err)
 	return loop_add(vm->loop, &vm->note_fd, err);
 }
 
+void vm_notes_stop(struct vm *vm)
+{
+	loop_del(vm->loop, &vm->note_fd);
+}
+
 void vm_notes_exit(struct vm *vm)
 {
 	struct note *n;
 
-	loop_del(vm->loop, &vm->note_fd);
 	fd_close(&vm->note_fd.fd);
 	while ((n = take(vm, true)))
 		free(n);

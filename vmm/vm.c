@@ -185,22 +185,30 @@ int vm_create(struct vm **out, const struct vm_config *cfg, struct error *err)
 	return 0;
 }
 
-static void do_destroy(void *arg)
+/* From here on the loop does nothing for this VM by itself. */
+static void detach(void *arg)
 {
 	struct vm *vm = arg;
 
 	loop_timer_cancel(&vm->announce);
 	loop_timer_cancel(&vm->reset);
-	machine_destroy_devices(vm);
-	vm_notes_exit(vm);
+	vm_notes_stop(vm);
+}
+
+static void destroy_devices(void *arg)
+{
+	machine_destroy_devices(arg);
 }
 
 void vm_destroy(struct vm *vm)
 {
 	if (!vm)
 		return;
+	/* a guest that resets itself is reset by the loop until it is told */
+	loop_call(vm->loop, detach, vm);
 	vcpus_destroy(vm);
-	loop_call(vm->loop, do_destroy, vm);
+	loop_call(vm->loop, destroy_devices, vm);
+	vm_notes_exit(vm);
 	arch_vm_destroy(vm->arch);
 	kvm_vm_destroy(vm->kvm);
 	memory_exit(&vm->mem);

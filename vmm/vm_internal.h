@@ -20,6 +20,8 @@ void vm_note_event(struct vm *vm, enum vm_event event, int value,
 		   const char *detail);
 
 int vm_notes_init(struct vm *vm, struct error *err) __must_check;
+/* No note is acted on any more (loop's thread); then, free what is left. */
+void vm_notes_stop(struct vm *vm);
 void vm_notes_exit(struct vm *vm);
 
 /* machine.c: devices from the tree, and back. */
