@@ -24,7 +24,7 @@ struct arch_vcpu;	/* per vCPU */
 
 /* The board: where the machine tree puts things. */
 struct arch_board {
-	const char *name;		/* "x86_64", root's "model" in the tree */
+	const char *name;		/* root's "model" in the tree: "x86_64" */
 	gpa_t mmio_base;		/* first virtio-mmio slot */
 	uint64_t mmio_stride;
 	unsigned int mmio_slots;
@@ -114,6 +114,9 @@ int arch_vm_get(struct arch_vm *arch, struct error *err);
 int arch_vm_put(struct arch_vm *arch, struct error *err);
 int arch_vcpu_get(struct arch_vcpu *cpu, struct error *err);
 int arch_vcpu_put(struct arch_vcpu *cpu, struct error *err);
+/* Interrupt line @gsi as KVM_IRQ_LINE wants it. */
+uint32_t arch_irq_line(unsigned int gsi);
+
 /* Just before a loaded VM runs: set the clocks, @elapsed_ns on from where they
  * stood when they were saved. */
 int arch_clock_start(struct arch_vm *arch, uint64_t elapsed_ns,

@@ -461,7 +461,8 @@ static int serial_build(struct serial *s, int node, struct error *err)
 	ret = serial_connect(s, node, err);
 	if (ret)
 		return ret;
-	return bus_add(env->pio, base, size, &s->dev, serial_access, err);
+	return bus_add(device_bus(env, node), base, size, &s->dev,
+		       serial_access, err);
 }
 
 static int serial_create(struct device_env *env, int node, struct device **out,

@@ -49,3 +49,11 @@ void device_exit(struct device *dev)
 	list_del(&dev->link);
 	pthread_mutex_destroy(&dev->lock);
 }
+
+struct bus *device_bus(struct device_env *env, int node)
+{
+	int parent = fdt_parent_offset(env->tree, node);
+	const char *name = fdt_get_name(env->tree, parent, NULL);
+
+	return name && !strcmp(name, "isa") ? env->pio : env->mmio;
+}

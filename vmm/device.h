@@ -125,6 +125,9 @@ void device_init(struct device *dev, const struct device_class *class,
 		 struct device_env *env, int node);
 void device_exit(struct device *dev);
 
+/* Where @node's "reg" lies: a child of /isa is on the port bus. */
+struct bus *device_bus(struct device_env *env, int node);
+
 /* A request begins / ends that may touch guest memory. */
 static inline void device_get(struct device *dev)
 {

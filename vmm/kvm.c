@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "arch/arch.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
@@ -31,7 +32,9 @@ int kvm_open(struct error *err)
 static void line_set(struct irq_line *line, int level)
 {
 	struct kvm_line *l = container_of(line, struct kvm_line, line);
-	struct kvm_irq_level irq = { .irq = line->gsi, .level = (uint32_t)level };
+	struct kvm_irq_level irq = {
+		.irq = arch_irq_line(line->gsi), .level = (uint32_t)level
+	};
 
 	/* fails only for a gsi without routing, which kvm_irq_line refused */
 	ioctl(l->vm_fd, KVM_IRQ_LINE, &irq);

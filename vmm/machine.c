@@ -126,7 +126,7 @@ static void create_device(struct vm *vm, int node, struct error *err)
 
 int machine_create_devices(struct vm *vm, struct error *err)
 {
-	static const char *const buses[] = { "/isa", "/soc" };
+	static const char *const buses[] = { "/isa", "/platform", "/soc" };
 	int node;
 
 	/* go on after a failure: the user gets all reasons at once */

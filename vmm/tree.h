@@ -7,10 +7,12 @@
  *               #size-cells = 2
  *   /chosen     bootargs, godwit,kernel, godwit,initrd (paths, local)
  *   /memory     reg = base and size of each range; godwit,backing "anon"/"memfd"
- *   /cpus       godwit,model; the architecture's identity (x86: godwit,cpuid);
+ *   /cpus       godwit,model; the architecture's identity (x86: godwit,cpuid;
+ *               arm64: godwit,id-registers and others);
  *               one node cpu@N each
  *   /isa        (x86) devices with reg = <port size>, one cell each
- *   /soc        devices with reg = <base size>, two cells each
+ *   /platform   (arm64) devices of the board, reg = <base size>, two cells each
+ *   /soc        virtio devices, reg likewise
  *
  * A device's node: compatible (first string = device class), reg,
  * interrupts = <gsi>, and properties of its class; "id" is the user's name

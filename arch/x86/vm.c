@@ -148,6 +148,11 @@ int arch_vm_put(struct arch_vm *vm, struct error *err)
 	return ret;
 }
 
+uint32_t arch_irq_line(unsigned int gsi)
+{
+	return gsi;
+}
+
 int arch_vm_reset(struct arch_vm *vm, struct error *err)
 {
 	vm->state = vm->power_on;
