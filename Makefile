@@ -8,9 +8,25 @@
 # make fuzz      fuzz each parser     T=name for one, SECONDS=60 each
 # make golden    accept changed state tables
 # make help      every target
+# make ARCH=arm64   cross-build into build/arm64, with Debian's compiler and the
+#                libraries that "tests/deps arm64" unpacks
+HOST_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
+ARCH ?= $(HOST_ARCH)
+include arch/$(ARCH)/Makefile
+# libraries of this machine are no use to a cross-build, nor are its programs
+ifneq ($(ARCH),$(HOST_ARCH))
+O ?= build/$(ARCH)
+SYSROOT ?= build/sysroot-$(ARCH)
+CROSS_COMPILE ?= $(triplet)-
+sysroot := --sysroot=$(abspath $(SYSROOT))
+PKG_CONFIG ?= PKG_CONFIG_SYSROOT_DIR=$(abspath $(SYSROOT)) PKG_CONFIG_LIBDIR=$(abspath $(SYSROOT))/usr/lib/$(triplet)/pkgconfig pkg-config
+RUNNER ?= qemu-$(qemu-arch)-static -L $(SYSROOT)
+ifeq ($(wildcard $(SYSROOT)/usr)$(filter clean help check,$(MAKECMDGOALS)),)
+$(error no $(SYSROOT): tests/deps $(ARCH) makes it)
+endif
+endif
 O ?= build
-ARCH ?= $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
-CC = $(CROSS_COMPILE)gcc
+CC = $(CROSS_COMPILE)gcc $(sysroot)
 PKG_CONFIG ?= pkg-config
 PYTHON ?= /usr/bin/python3
 prefix ?= /usr/local
@@ -39,7 +55,7 @@ endif
 need = $(if $(shell $(PKG_CONFIG) --exists $(2) && echo y),,$(if $($(1)),$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
 $(call need,CONFIG_BLOCK_RAW,liburing)
 $(call need,CONFIG_BLOCK_NBD,libnbd)
-pkgs := jansson $(if $(CONFIG_BLOCK_RAW),liburing) $(if $(CONFIG_BLOCK_NBD),libnbd)
+pkgs := jansson $(arch-pkgs) $(if $(CONFIG_BLOCK_RAW),liburing) $(if $(CONFIG_BLOCK_NBD),libnbd)
 
 warn := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
 	-Wcast-qual -Wvla -Wwrite-strings -Wimplicit-fallthrough -Wundef \
@@ -75,7 +91,9 @@ $(O)/.flags: FORCE
 FORCE:
 
 # -- tests: each tests/unit/*.c is a program of its own, printing TAP
-unit := $(patsubst %.c,$(O)/%,$(wildcard tests/unit/*.c tests/contract/*.c))
+# (x86_*.c and arm64_*.c for that architecture alone)
+arch-only = $(foreach a,$(filter-out $(ARCH),$(notdir $(patsubst %/,%,$(wildcard arch/*/)))),tests/unit/$(a)_%)
+unit := $(patsubst %.c,$(O)/%,$(filter-out $(arch-only),$(wildcard tests/unit/*.c tests/contract/*.c)))
 test-objs := $(patsubst %.c,$(O)/%.o,$(wildcard tests/lib/*.c))
 $(unit): $(O)/%: $(O)/%.o $(test-objs) $(lib-objs)
 	$(call say,LD,$@)
@@ -83,7 +101,7 @@ $(unit): $(O)/%: $(O)/%.o $(test-objs) $(lib-objs)
 
 unit-tests: $(unit)
 check-unit: unit-tests
-	$(Q)O=$(O) tests/runner $(unit)
+	$(Q)O=$(O) RUNNER="$(RUNNER)" tests/runner $(unit)
 
 include tests/Makefile
 
@@ -109,7 +127,7 @@ guests:
 	$(Q)$(MAKE) -C guests O=$(abspath $(O))/guests
 # a changed table is a decision: see CHANGES.md
 golden: $(O)/tests/contract/state_tables
-	$< golden >tests/golden/state-$(ARCH).txt
+	$(RUNNER) $< golden >tests/golden/state-$(ARCH).txt
 
 install: $(O)/godwit
 	install -D -m 755 $< $(DESTDIR)$(prefix)/bin/godwit
