@@ -254,12 +254,20 @@ int instance_listen(struct instance *inst, struct error *err)
 	return ret;
 }
 
+static void stop_loop(void *arg)
+{
+	loop_stop(arg);
+}
+
 void instance_migration_exit(struct instance *inst)
 {
 	migration_source_destroy(inst->source);
 	migration_destination_destroy(inst->destination);
 	inst->source = NULL;
 	inst->destination = NULL;
+	/* their last words may still wait for the loop, which has ended */
+	loop_post(&inst->loop, stop_loop, &inst->loop);
+	loop_run(&inst->loop);
 	free(inst->uri);
 	inst->uri = NULL;
 }
