@@ -42,7 +42,7 @@ def cancelled_in_pre_copy_it_runs_on_and_can_move_again(host):
 def a_guest_faster_than_the_link_is_told_so_and_runs_on(host):
     a = booted(host, 'mode=dirty ws=8 rate=400 hb=50 fill=rand', 'dirtier')
     b = host.listen()
-    report = a.migrate(b.uri, max_bandwidth=64 * MIB, downtime_limit=10)
+    report = a.migrate(b.uri, max_bandwidth=64 * MIB, downtime_limit=1)
     assert report['status'] == 'failed', report
     assert 'converge' in report['error-desc'], report['error-desc']
     assert one_runs(a, b) is a

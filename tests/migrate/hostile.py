@@ -9,7 +9,7 @@ import resource
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
-from godwit import free, main, moved, one_runs, sound, until
+from godwit import Skip, free, main, moved, one_runs, sound, until
 from proxy import CUT, HEADER, Proxy, dial, frame
 
 LOAD = 'mode=verify ws=1 rate=20 hb=50'
@@ -205,6 +205,9 @@ def a_device_that_is_unknown_there_is_refused_by_name(host):
 
 def a_destination_without_the_memory_refuses(host):
     pair = Pair(host)
+    with open(f'/proc/{pair.there.pid}/status', encoding='ascii') as f:
+        if int(f.read().split('VmSize:')[1].split()[0]) > 1 << 30:
+            raise Skip('a sanitizer takes all of the address space')
     resource.prlimit(pair.there.pid, resource.RLIMIT_AS,
                      (256 << 20, resource.RLIM_INFINITY))
     big = host.boot('dirtier', 'mode=halt ws=1', memory='1G')
