@@ -18,6 +18,13 @@ int option_string(const struct option_spec *spec, void *field,
 	return 0;
 }
 
+int option_text(const struct option_spec *spec, void *field,
+		const char *value, struct error *err)
+{
+	*(const char **)field = value;
+	return 0;
+}
+
 int option_bool(const struct option_spec *spec, void *field,
 		const char *value, struct error *err)
 {

@@ -45,9 +45,11 @@ struct command {
 #define COMMAND_OPTIONS(table)						\
 	.options = (table), .noptions = sizeof(table) / sizeof((table)[0])
 
-/* Parse functions for common members. */
+/* Parse functions for common members; a string must not be empty, a text may. */
 int option_string(const struct option_spec *spec, void *field,
 		  const char *value, struct error *err);
+int option_text(const struct option_spec *spec, void *field,
+		const char *value, struct error *err);
 int option_bool(const struct option_spec *spec, void *field,
 		const char *value, struct error *err);
 int option_u32(const struct option_spec *spec, void *field,

@@ -211,7 +211,7 @@ const struct option_spec run_option_table[] = {
 	{ "initrd", "FILE", "Initial RAM disk",
 	  .parse = option_string, FIELD(initrd) },
 	{ "append", "TEXT", "Kernel command line",
-	  .parse = option_string, FIELD(append) },
+	  .parse = option_text, FIELD(append) },
 	{ "cpus", "N", "Virtual CPUs (default 1)",
 	  .parse = option_cpus, FIELD(cpus) },
 	{ "memory", "SIZE[,shared=on]",
