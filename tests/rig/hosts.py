@@ -24,6 +24,8 @@ CLONE_NEWNET = 0x40000000
 
 def linux_runs_here(godwit):
     """Does this machine's own KVM run stock Linux? (`godwit doctor`)"""
+    if os.environ.get('RIG_ARCH', 'x86') != 'x86':
+        return False
     return subprocess.run([godwit, 'doctor'], stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL, check=False
                           ).returncode == 0
