@@ -41,8 +41,10 @@ def busy_seconds():
 
 
 def private_mib(pid, ram_mib):
-    """Memory that only this process has, without its guest's RAM: that is
-    the one nameless (or memfd) mapping of just the RAM's size."""
+    """Memory that this process alone has and that can't be dropped, without
+    its guest's RAM: that is the one nameless (or memfd) mapping of just the
+    RAM's size. Unmodified pages of files don't count: whether they are
+    private depends on who else runs the same binary."""
     private = guests = 0
     is_ram = False
     with open(f'/proc/{pid}/smaps', encoding='ascii') as smaps:
@@ -54,7 +56,7 @@ def private_mib(pid, ram_mib):
                     (not m[3] or m[3].startswith('/memfd:'))
                 guests += is_ram
                 continue
-            m = re.match(r'Private_(?:Clean|Dirty): +(\d+) kB', line)
+            m = re.match(r'Private_Dirty: +(\d+) kB', line)
             if m and not is_ram:
                 private += int(m[1])
     if guests != 1:
@@ -101,14 +103,23 @@ class Warm:
         os.waitpid(self.pid, 0)
 
 
-def line_gib_s(mib=1024, chunk=MIB):
+def congestion_control():
+    with open('/proc/sys/net/ipv4/tcp_congestion_control',
+              encoding='ascii') as name:
+        return name.read().strip()
+
+
+def line_gib_s(congestion, mib=1024, chunk=MIB):
     """GiB/s of one loopback TCP stream from and into memory that is there:
     no migration over one connection can be faster on this machine."""
     listener = socket.create_server(('127.0.0.1', 0))
     pid = os.fork()
     if pid == 0:
         view = memoryview(touched(mib * MIB))
-        out = socket.create_connection(listener.getsockname())
+        out = socket.socket()
+        out.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION,
+                       congestion.encode())
+        out.connect(listener.getsockname())
         for at in range(0, mib * MIB, chunk):
             out.sendall(view[at:at + chunk])
         os._exit(0)
