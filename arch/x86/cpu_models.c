@@ -35,6 +35,7 @@ static const struct feature features[] = {
 	{ 1, 0, EDX, 25, 1, "sse" },	{ 1, 0, EDX, 26, 1, "sse2" },
 	{ 1, 0, EDX, 28, 0, "ht" },
 	{ 1, 0, ECX, 0, 1, "sse3" },	{ 1, 0, ECX, 1, 0, "pclmulqdq" },
+	{ 1, 0, ECX, 5, 0, "vmx" },	{ 0x80000001, 0, ECX, 2, 0, "svm" },
 	{ 1, 0, ECX, 9, 2, "ssse3" },	{ 1, 0, ECX, 12, 3, "fma" },
 	{ 1, 0, ECX, 13, 1, "cx16" },	{ 1, 0, ECX, 17, 0, "pcid" },
 	{ 1, 0, ECX, 19, 2, "sse4_1" },	{ 1, 0, ECX, 20, 2, "sse4_2" },
