@@ -108,6 +108,7 @@ void disk_submit(struct disk *d, struct disk_io *io, enum block_op op,
 	io->iov = (struct iovec){ buf, len };
 	io->req = (struct block_request){
 		.op = op, .offset = offset, .len = len, .done = done,
+		.unmap = d->unmap,
 	};
 	if (op == BLOCK_READ || op == BLOCK_WRITE) {
 		io->req.iov = &io->iov;

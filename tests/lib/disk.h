@@ -13,6 +13,7 @@ struct disk {
 	struct block_events events;
 	struct block *blk;
 	unsigned int lost, found;	/* events so far */
+	bool unmap;			/* of the WRITE_ZEROES to come */
 	char dir[64];			/* temporary, removed by disk_exit() */
 };
 

@@ -185,7 +185,8 @@ class Host:
 
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix='godwit-')
-        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir)
+        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir,
+                        XDG_STATE_HOME=self.path('state'))
         self.vms, self.procs, self.count = [], [], 0
         self.cleanups = []
 
@@ -230,6 +231,7 @@ class Host:
 
     def drop(self, vm):
         vm.close()
+        assert 'Sanitizer' not in vm.said(), vm.said()
         self.vms.remove(vm)
 
     def close(self):
@@ -279,6 +281,8 @@ def check(number, claim):
     host, start = Host(), time.monotonic()
     try:
         claim(host)
+        for vm in host.vms:
+            assert 'Sanitizer' not in vm.said(), vm.log
         print(f'ok {number} - {name}', flush=True)
         return True
     except Skip as why:

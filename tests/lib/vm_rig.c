@@ -290,6 +290,16 @@ unsigned int vm_rig_events(struct vm_rig *r, enum vm_event event)
 	return n;
 }
 
+size_t vm_rig_len(struct vm_rig *r)
+{
+	size_t len;
+
+	pthread_mutex_lock(&r->lock);
+	len = r->len;
+	pthread_mutex_unlock(&r->lock);
+	return len;
+}
+
 bool vm_rig_printed(struct vm_rig *r, const char *text)
 {
 	bool found;

@@ -60,6 +60,8 @@ size_t vm_rig_expect(struct vm_rig *r, const char *text, size_t from);
 void vm_rig_expect_event(struct vm_rig *r, enum vm_event event,
 			 unsigned int times);
 unsigned int vm_rig_events(struct vm_rig *r, enum vm_event event);
+/* Bytes so far. */
+size_t vm_rig_len(struct vm_rig *r);
 bool vm_rig_printed(struct vm_rig *r, const char *text);
 /* Does the log hold this? */
 bool vm_rig_logged(struct vm_rig *r, const char *text);

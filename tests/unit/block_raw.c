@@ -131,16 +131,14 @@ static void more_requests_than_the_ring_holds_all_complete(void **state)
 static void check_zeroed(bool unmap)
 {
 	static uint8_t buf[MIB];
-	struct disk_io io;
 	struct disk d;
 
 	open_disk(&d, false, false);
 	memset(buf, 0xff, sizeof(buf));
 	assert_int_equal(disk_do(&d, BLOCK_WRITE, 0, buf, sizeof(buf)), 0);
-	memset(&io, 0, sizeof(io));
-	disk_submit(&d, &io, BLOCK_WRITE_ZEROES, 4096, NULL, MIB - 8192);
-	io.req.unmap = unmap;
-	assert_int_equal(disk_wait(&d, &io), 0);
+	d.unmap = unmap;
+	assert_int_equal(disk_do(&d, BLOCK_WRITE_ZEROES, 4096, NULL,
+				 MIB - 8192), 0);
 	assert_int_equal(disk_do(&d, BLOCK_READ, 0, buf, sizeof(buf)), 0);
 	assert_int_equal(buf[4095], 0xff);
 	assert_int_equal(buf[4096], 0);

@@ -57,13 +57,13 @@ static void a_paused_guest_stands_still(void **state)
 	vm_rig_expect(r, "H 0", 0);
 	vm_pause(r->vm, VM_PAUSED);
 	assert_int_equal(vm_get_state(r->vm), VM_PAUSED);
-	len = r->len;
+	len = vm_rig_len(r);
 	assert_int_equal(memory_read(&r->vm->mem, 16 * MIB, before, MIB), 0);
 	other = vm_rig_boot(&dirtier);
 	vm_rig_expect(other, "H 3", 0);
 	assert_int_equal(memory_read(&r->vm->mem, 16 * MIB, after, MIB), 0);
 	assert_memory_equal(before, after, MIB);
-	assert_int_equal(r->len, len);
+	assert_int_equal(vm_rig_len(r), len);
 	assert_int_equal(vm_run(r->vm, &err), 0);
 	vm_rig_expect(r, "\nH", len);
 	vm_rig_free(other);
@@ -83,7 +83,7 @@ static void pausing_and_running_twice_is_once(void **state)
 	vm_pause(r->vm, VM_PAUSED);
 	assert_int_equal(vm_run(r->vm, &err), 0);
 	assert_int_equal(vm_run(r->vm, &err), 0);
-	len = r->len;
+	len = vm_rig_len(r);
 	vm_rig_expect(r, "\nH", len);
 	vm_rig_expect_event(r, VM_EVENT_STOP, 1);
 	vm_rig_expect_event(r, VM_EVENT_RESUME, 2);
@@ -103,7 +103,7 @@ static void a_hundred_pauses_do_no_harm(void **state)
 		vm_pause(r->vm, VM_PAUSED);
 		assert_int_equal(vm_run(r->vm, &err), 0);
 	}
-	len = r->len;
+	len = vm_rig_len(r);
 	vm_rig_expect(r, "bad=0", len);
 	assert_false(vm_rig_printed(r, "CORRUPT"));
 	vm_rig_free(r);

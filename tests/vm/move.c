@@ -16,6 +16,7 @@ struct move {
 	struct vm_rig *from, *to;
 	struct migration_source *source;
 	struct migration_destination *destination;
+	pthread_mutex_t lock;		/* protects source while it starts */
 	char uri[64];
 	/* in the migration's thread, when the guest is about to be stopped */
 	void (*before_pause)(struct move *m);
@@ -55,6 +56,7 @@ static void start(struct move *m, const struct vm_spec *spec, const char *text)
 		.uri = m->uri, .build = build, .destroy = destroy, .arg = m,
 	};
 
+	pthread_mutex_init(&m->lock, NULL);
 	snprintf(m->uri, sizeof(m->uri), "unix:/tmp/godwit-move-%d", getpid());
 	m->from = vm_rig_boot(spec);
 	m->to = vm_rig_new();
@@ -64,20 +66,29 @@ static void start(struct move *m, const struct vm_spec *spec, const char *text)
 		fail_msg("%s", err.msg);
 }
 
-static void move(struct move *m, struct migration_stats *stats)
+static void try_move(struct move *m, struct migration_stats *stats)
 {
 	struct migration_source_config cfg = {
 		.vm = m->from->vm, .notify = on_source, .arg = m,
 	};
 	struct error err = ERROR_INIT;
+	int ret;
 
 	migration_params_init(&cfg.params);
 	cfg.params.uri = m->uri;
 	cfg.params.max_pause_ms = 5000;		/* sanitizers are slow */
-	if (migration_source_start(&m->source, &cfg, &err) < 0)
+	pthread_mutex_lock(&m->lock);
+	ret = migration_source_start(&m->source, &cfg, &err);
+	pthread_mutex_unlock(&m->lock);
+	if (ret < 0)
 		fail_msg("%s", err.msg);
 	migration_source_wait(m->source);
 	migration_source_stats(m->source, stats);
+}
+
+static void move(struct move *m, struct migration_stats *stats)
+{
+	try_move(m, stats);
 	if (stats->outcome != MIGRATION_COMPLETED)
 		fail_msg("%s", stats->error.msg);
 }
@@ -104,7 +115,7 @@ static void a_verifier_moves_within_the_process(void **state)
 	move(&m, &stats);
 	assert_int_equal(vm_get_state(m.from->vm), VM_POSTMIGRATE);
 	assert_int_equal(vm_get_state(m.to->vm), VM_RUNNING);
-	len = m.to->len;
+	len = vm_rig_len(m.to);
 	vm_rig_expect(m.to, "bad=0", len);
 	assert_false(vm_rig_printed(m.to, "CORRUPT"));
 	assert_false(vm_rig_printed(m.to, "H 0 "));
@@ -210,7 +221,7 @@ static void four_cpus_move(void **state)
 	four.cpus = 4;
 	start(&m, &four, "H 0");
 	move(&m, &stats);
-	len = m.to->len;
+	len = vm_rig_len(m.to);
 	vm_rig_expect(m.to, "bad=0", len);
 	finish(&m);
 }
@@ -219,27 +230,22 @@ static void cancel_it(struct move *m)
 {
 	struct error err = ERROR_INIT;
 
+	pthread_mutex_lock(&m->lock);
 	assert_int_equal(migration_source_cancel(m->source, &err), 0);
+	pthread_mutex_unlock(&m->lock);
 }
 
 static void cancelled_at_the_pause_it_runs_on(void **state)
 {
 	struct move m = { .before_pause = cancel_it };
-	struct migration_source_config cfg = { .notify = on_source, .arg = &m };
 	struct migration_stats stats;
-	struct error err = ERROR_INIT;
 	size_t len;
 
 	start(&m, &verifier, "H 0");
-	migration_params_init(&cfg.params);
-	cfg.vm = m.from->vm;
-	cfg.params.uri = m.uri;
-	assert_int_equal(migration_source_start(&m.source, &cfg, &err), 0);
-	migration_source_wait(m.source);
-	migration_source_stats(m.source, &stats);
+	try_move(&m, &stats);
 	assert_int_equal(stats.outcome, MIGRATION_CANCELLED);
 	assert_int_equal(vm_get_state(m.from->vm), VM_RUNNING);
-	len = m.from->len;
+	len = vm_rig_len(m.from);
 	vm_rig_expect(m.from, "bad=0", len);
 	finish(&m);
 }
