@@ -55,6 +55,9 @@ endif
 need = $(if $(shell $(PKG_CONFIG) --exists $(2) && echo y),,$(if $($(1)),$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
 $(call need,CONFIG_BLOCK_RAW,liburing)
 $(call need,CONFIG_BLOCK_NBD,libnbd)
+# Ceph has no .pc files
+need-header = $(if $($(1)),$(if $(shell $(CC) -fsyntax-only -include $(2) -xc /dev/null 2>/dev/null && echo y),,$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
+$(call need-header,CONFIG_BLOCK_RBD,rbd/librbd.h)
 pkgs := jansson $(arch-pkgs) $(if $(CONFIG_BLOCK_RAW),liburing) $(if $(CONFIG_BLOCK_NBD),libnbd)
 
 warn := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
@@ -66,7 +69,7 @@ san := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 CFLAGS ?= -O2 -g
 cflags := -std=gnu11 -D_GNU_SOURCE -DGOLDEN_ARCH='"$(ARCH)"' -I. -I$(O)/include $(warn) $(WERROR) $(san) \
 	-fno-strict-aliasing -pthread $(shell $(PKG_CONFIG) --cflags $(pkgs))
-# libnbd is loaded by the first disk that wants it
+# libnbd and librbd are loaded by the first disk that wants them
 ldlibs := $(shell $(PKG_CONFIG) --libs $(filter-out libnbd,$(pkgs))) -lfdt -pthread
 
 obj-y :=

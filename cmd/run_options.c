@@ -222,7 +222,8 @@ const struct option_spec run_option_table[] = {
 	  .parse = option_string, FIELD(cpu_model) },
 	{ "disk", "URI[,id=ID][,serial=S][,readonly=on][,direct=on]",
 	  "A disk, again for each: a file, nbd://HOST[:PORT]/EXPORT,\n"
-	  "nbd+unix:///EXPORT?socket=PATH; \",,\" is a comma.\n"
+	  "nbd+unix:///EXPORT?socket=PATH, rbd:POOL/IMAGE[:conf=FILE]\n"
+	  "[:id=USER]; \",,\" is a comma.\n"
 	  "With --incoming: what stands here behind the disk ID",
 	  .parse = option_disk },
 	{ "net", "tap[:NAME]|passt[:SOCKET][,id=ID][,mac=MAC]",

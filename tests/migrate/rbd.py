@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A VM on a disk in Ceph moves, and is never run twice: who has the image's
+lock at each stage, and what becomes of a holder that died or hung. Against a
+Ceph of this machine's own (tests/rig/ceph)."""
+import atexit
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
+from godwit import GODWIT, GUESTS, LIMIT, O, main, moved, sound, until
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../..')
+RECORDS = 'count=0 every=8 sectors=8 span=64'
+MOVES = 4
+NEEDED = ('ceph-mon', 'ceph-osd', 'ceph', 'rbd', 'monmaptool')
+
+
+def ceph_start():
+    """Its ceph.conf; ends with this process."""
+    where = tempfile.mkdtemp(prefix='godwit-ceph-')
+    env = dict(os.environ, PORT=str(13300 + os.getpid() % 400 * 40))
+
+    def end():
+        subprocess.run([f'{ROOT}/tests/rig/ceph', 'stop', where], env=env,
+                       check=False)
+        shutil.rmtree(where, ignore_errors=True)
+    atexit.register(end)
+    subprocess.run([f'{ROOT}/tests/rig/ceph', 'start', where], env=env,
+                   check=True)
+    return os.path.join(where, 'ceph.conf')
+
+
+def ceph(*words):
+    """A Ceph command's answer: the JSON that it prints first."""
+    done = subprocess.run([*words, '--format', 'json'], check=True,
+                          capture_output=True, timeout=LIMIT)
+    return json.JSONDecoder().raw_decode(done.stdout.decode().strip())[0]
+
+
+def make_image(host):
+    """An image of the claim's own: its name, and the option for --disk."""
+    name = os.path.basename(host.dir)
+    subprocess.run(['rbd', 'create', '--size', '4M', name], check=True)
+    return name, f'rbd:rbd/{name}:conf={os.environ["CEPH_CONF"]},id=d'
+
+
+def lockers(name):
+    return [lock['address'] for lock in ceph('rbd', 'lock', 'ls', name)]
+
+
+def watchers(name):
+    return [w['address'] for w in ceph('rbd', 'status', name)['watchers']]
+
+
+def address(vm):
+    """Under which it took the lock last, by its own account."""
+    return until(lambda: re.findall(r'exclusive lock as (\S+)', vm.said()),
+                 lambda: 'it takes the lock: ' + vm.said())[-1]
+
+
+def boot(host, disk, *words):
+    vm = host.boot('blk', RECORDS, '--log', 'info', '--disk', disk, *words)
+    vm.wait_output(r'R [1-9]\d* ')
+    return vm
+
+
+def goes_on(vm):
+    vm.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){3}', len(vm.output()))
+    sound(vm)
+
+
+def the_driver_keeps_its_promises_on_ceph(host):
+    done = subprocess.run(
+        [f'{O}/tests/unit/block_rbd'], check=False, capture_output=True,
+        env=dict(os.environ, GODWIT_CEPH_CONF=os.environ['CEPH_CONF']))
+    text = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0 and 'SKIP' not in text, text
+
+
+def leave(vm):
+    """Properly: whoever is killed goes on being asked for its watch's time."""
+    vm.qmp('quit')
+    vm.proc.wait(LIMIT)
+
+
+def the_lock_is_with_the_side_that_runs_and_no_record_is_lost(host):
+    name, disk = make_image(host)
+    vm, text = boot(host, disk), ''
+    assert lockers(name) == [address(vm)], lockers(name)
+    for _ in range(MOVES):
+        there = host.listen('--disk', disk)
+        assert lockers(name) == [address(vm)], lockers(name)
+        pause = moved(vm, there)['x-job']['pause-us']
+        print(f'# released in {pause["deactivate"]} us, taken in '
+              f'{pause["prepared/activate"]} us')
+        assert lockers(name) == [address(there)] != [address(vm)]
+        goes_on(there)
+        text += vm.output()
+        leave(vm)
+        host.drop(vm)
+        vm = there
+    vm.qmp('stop')
+    text += vm.output()
+    seen = [int(n) for n in re.findall(r'^R (\d+) bad=0', text, re.M)]
+    assert seen == list(range(0, 8 * len(seen), 8)), seen
+
+
+def a_refused_move_leaves_the_lock_where_it_was(host):
+    name, disk = make_image(host)
+    vm = boot(host, disk)
+    there = host.listen('--disk', disk.replace(name, 'nothing'))
+    report = vm.migrate(there.uri)
+    assert report['status'] == 'failed', report
+    assert 'rbd:rbd/nothing' in report['error-desc'], report['error-desc']
+    assert lockers(name) == [address(vm)], lockers(name)
+    goes_on(vm)
+
+
+def a_live_holder_is_named_and_left_alone(host):
+    name, disk = make_image(host)
+    vm = boot(host, disk)
+    second = subprocess.run(
+        [GODWIT, 'run', '--kernel', f'{GUESTS}/blk.elf', '--serial', 'null',
+         '--control', host.path('second'), '--disk', disk],
+        env=host.env, capture_output=True, check=False, timeout=LIMIT)
+    text = second.stderr.decode()
+    assert second.returncode == 1 and address(vm) in text, text
+    assert lockers(name) == [address(vm)], lockers(name)
+    goes_on(vm)
+
+
+def replaced(host, name, disk, old, *words):
+    """Another VM on the image of one that does not answer any more."""
+    until(lambda: address(old) not in watchers(name), 'Ceph gives it up')
+    new = boot(host, disk, *words)
+    assert lockers(name) == [address(new)], lockers(name)
+    assert any(entry['addr'] == address(old)
+               for entry in ceph('ceph', 'osd', 'blocklist', 'ls'))
+    return new
+
+
+def shut_out(old):
+    """Its write fails, and people are told."""
+    old.wait_output('BAD write status')
+    assert 'another host has taken this image away' in old.said(), old.said()
+    old.qmp.wait_event(lambda e: e['event'] == 'BLOCK_IO_ERROR')
+
+
+def a_killed_holder_is_blocklisted_and_its_lock_taken(host):
+    name, disk = make_image(host)
+    old = boot(host, disk)
+    old.kill()
+    goes_on(replaced(host, name, disk, old))
+
+
+def who_hung_and_was_replaced_can_t_write_any_more(host):
+    name, disk = make_image(host)
+    old = boot(host, disk)
+    old.proc.send_signal(signal.SIGSTOP)
+    new = replaced(host, name, disk, old)
+    old.proc.send_signal(signal.SIGCONT)
+    shut_out(old)
+    goes_on(new)
+    assert lockers(name) == [address(new)], lockers(name)
+
+
+def lock_break_shuts_a_live_holder_out(host):
+    name, disk = make_image(host)
+    old = boot(host, disk)
+    new = boot(host, disk.replace(',id=', ':lock=break,id='))
+    shut_out(old)
+    assert lockers(name) == [address(new)], lockers(name)
+    goes_on(new)
+
+
+CLAIMS = [
+    the_driver_keeps_its_promises_on_ceph,
+    the_lock_is_with_the_side_that_runs_and_no_record_is_lost,
+    a_refused_move_leaves_the_lock_where_it_was,
+    a_live_holder_is_named_and_left_alone,
+    a_killed_holder_is_blocklisted_and_its_lock_taken,
+    who_hung_and_was_replaced_can_t_write_any_more,
+    lock_break_shuts_a_live_holder_out,
+]
+
+
+def why_not():
+    """What hinders; installs Ceph where it is missing and can be had."""
+    known = subprocess.run([GODWIT, 'run', '--disk', 'none:'], check=False,
+                           capture_output=True).stderr
+    if b'rbd:' not in known:
+        return 'this build has no RBD disks'
+    if not all(map(shutil.which, NEEDED)) and subprocess.run(
+            [f'{ROOT}/tests/deps', 'ceph'], check=False,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        return "Ceph isn't installed (tests/deps ceph)"
+    return None
+
+
+if __name__ == '__main__':
+    if not os.access('/dev/kvm', os.R_OK | os.W_OK):
+        sys.exit(main(CLAIMS))
+    hindrance = why_not()
+    if hindrance:
+        print(f'1..1\nok 1 - a VM on RBD moves # SKIP {hindrance}')
+        sys.exit(0)
+    os.environ['CEPH_CONF'] = ceph_start()
+    sys.exit(main(CLAIMS))
