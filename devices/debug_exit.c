@@ -50,8 +50,8 @@ static int debug_exit_create(struct device_env *env, int node,
 	device_init(&d->dev, &debug_exit_class, env, node);
 	ret = tree_reg(env->tree, node, 0, &base, &size, err);
 	if (!ret)
-		ret = bus_add(env->pio, base, size, &d->dev, debug_exit_access,
-			      err);
+		ret = bus_add(device_bus(env, node), base, size, &d->dev,
+			      debug_exit_access, err);
 	if (ret)
 		debug_exit_destroy(&d->dev);
 	else

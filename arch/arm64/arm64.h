@@ -14,6 +14,7 @@
 #define ARM64_SERIAL 0x09000000ull
 #define ARM64_RTC 0x09010000ull
 #define ARM64_GPIO 0x09030000ull
+#define ARM64_DEBUG_EXIT 0x09050000ull
 #define ARM64_MMIO 0x0a000000ull	/* virtio-mmio */
 #define ARM64_RAM 0x40000000ull
 /* The device tree and the initrd lie this near to the kernel at most; Linux

@@ -12,7 +12,7 @@ const struct arch_board arch_board = {
 	.name = "aarch64",
 	.mmio_base = ARM64_MMIO,
 	.mmio_stride = 0x1000,
-	.mmio_slots = 32,
+	.mmio_slots = 24,
 	.first_gsi = ARM64_SPI_MMIO,
 	.max_vcpus = 64,
 };
@@ -40,13 +40,14 @@ struct platform_device {
 	const char *node;
 	const char *compatible;
 	uint64_t base;
-	uint32_t gsi;
+	uint32_t gsi;		/* 0: none */
 };
 
 static const struct platform_device platform_devices[] = {
 	{ "serial@9000000", "ns16550a", ARM64_SERIAL, ARM64_SPI_SERIAL },
 	{ "rtc@9010000", "arm,pl031", ARM64_RTC, ARM64_SPI_RTC },
 	{ "gpio@9030000", "arm,pl061", ARM64_GPIO, ARM64_SPI_GPIO },
+	{ "debug-exit@9050000", "godwit,debug-exit", ARM64_DEBUG_EXIT, 0 },
 };
 
 static int add_platform_device(void *fdt, const struct platform_device *d,
@@ -61,7 +62,7 @@ static int add_platform_device(void *fdt, const struct platform_device *d,
 		ret = fdt_property_string(fdt, "compatible", d->compatible);
 	if (!ret)
 		ret = fdt_property(fdt, "reg", reg, sizeof(reg));
-	if (!ret)
+	if (!ret && d->gsi)
 		ret = fdt_property_u32(fdt, "interrupts", d->gsi);
 	if (!ret && !strcmp(d->compatible, "ns16550a"))
 		ret = fdt_property_string(fdt, "backend", m->console);

@@ -170,7 +170,7 @@ static void make_device(struct maker *m, int node)
 		str(m, node, "compatible", "virtio,mmio");
 	else if (!strcmp(compatible, "ns16550a"))
 		make_serial(m, node);
-	else
+	else if (!strncmp(compatible, "arm,", 4))
 		make_primecell(m, node, compatible);
 }
 
