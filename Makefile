@@ -3,7 +3,7 @@
 # make check     all tests (installs what they need)
 # make check-unit   the tests that need no KVM
 # make lint      style, arrows, builds with clang and sanitizers
-# make demo      boot Linux, move it to another host and back
+# make demo      boot Linux, move it to another host and back (ARCH=arm64: there)
 # make bench     side by side with QEMU
 # make fuzz      fuzz each parser     T=name for one, SECONDS=60 each
 # make golden    accept changed state tables
@@ -21,7 +21,7 @@ CROSS_COMPILE ?= $(triplet)-
 sysroot := --sysroot=$(abspath $(SYSROOT))
 PKG_CONFIG ?= PKG_CONFIG_SYSROOT_DIR=$(abspath $(SYSROOT)) PKG_CONFIG_LIBDIR=$(abspath $(SYSROOT))/usr/lib/$(triplet)/pkgconfig pkg-config
 RUNNER ?= qemu-$(qemu-arch)-static -L $(SYSROOT)
-ifeq ($(wildcard $(SYSROOT)/usr)$(filter clean help check,$(MAKECMDGOALS)),)
+ifeq ($(wildcard $(SYSROOT)/usr)$(filter clean help check demo,$(MAKECMDGOALS)),)
 $(error no $(SYSROOT): tests/deps $(ARCH) makes it)
 endif
 endif
@@ -122,8 +122,9 @@ check-all: all unit-tests vm-tests guests
 demo:
 	tests/deps check
 	tests/rig/deps
+	$(if $(sysroot),tests/deps $(ARCH))
 	$(Q)$(MAKE) -j$$(nproc) all
-	O=$(O) tests/demo
+	O=$(O) RIG_ARCH=$(ARCH) tests/demo
 lint:
 	$(Q)O=$(O) tests/runner $(wildcard tests/lint/*)
 guests:
