@@ -56,7 +56,7 @@ def private_mib(pid, ram_mib):
                     (not m[3] or m[3].startswith('/memfd:'))
                 guests += is_ram
                 continue
-            m = re.match(r'Private_Dirty: +(\d+) kB', line)
+            m = re.match(r'Anonymous: +(\d+) kB', line)
             if m and not is_ram:
                 private += int(m[1])
     if guests != 1:
