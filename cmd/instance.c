@@ -212,6 +212,7 @@ int instance_init(struct instance *inst, const struct run_config *config,
 	inst->config = config;
 	inst->signals.fd = -1;
 	migration_params_init(&inst->params);
+	runtime_state_dir(inst->state_dir, sizeof(inst->state_dir));
 	if (config->name)
 		snprintf(inst->name, sizeof(inst->name), "%s", config->name);
 	else

@@ -30,6 +30,8 @@ struct instance {
 	int status;			/* exit status */
 	bool quitting;			/* wait for the migration, then stop */
 
+	char state_dir[PATH_MAX];	/* of migrations' records */
+
 	/* leaving */
 	struct migration_source *source;
 	bool source_over;		/* its last notify was seen */

@@ -7,6 +7,7 @@
 #include "cmd/incoming.h"
 #include "cmd/instance.h"
 #include "cmd/qmp_commands.h"
+#include "cmd/runtime.h"
 
 /* A notify on its way from the migration's thread to the loop's. */
 struct notice {
@@ -132,10 +133,13 @@ int instance_migrate(struct instance *inst, const struct migration_params *p,
 {
 	struct migration_source_config cfg = {
 		.vm = inst->vm, .params = *p, .notify = on_source, .arg = inst,
+		.record_dir = inst->state_dir,
 	};
 	int ret = check_can_leave(inst, err);
 	char *uri;
 
+	if (!ret)
+		ret = runtime_make_state_dir(err);
 	if (ret)
 		return ret;
 	uri = strdup(p->uri);
@@ -241,13 +245,17 @@ int instance_listen(struct instance *inst, struct error *err)
 	struct migration_destination_config cfg = {
 		.uri = inst->config->incoming,
 		.log = inst->log,
+		.record_dir = inst->state_dir,
 		.build = on_build,
 		.destroy = on_destroy,
 		.notify = on_destination,
 		.arg = inst,
 	};
-	int ret = migration_destination_start(&inst->destination, &cfg, err);
+	int ret = runtime_make_state_dir(err);
 
+	if (!ret)
+		ret = migration_destination_start(&inst->destination, &cfg,
+						  err);
 	if (!ret)
 		log_info(&inst->log, "waiting for a VM at %s",
 			 migration_destination_uri(inst->destination));

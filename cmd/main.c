@@ -9,7 +9,7 @@
 #include "vmm/base/util.h"
 
 static const struct command *const commands[] = {
-	&cmd_run, &cmd_list, &cmd_info, &cmd_pause, &cmd_resume, &cmd_stop,
+	&cmd_run, &cmd_list, &cmd_info, &cmd_pause, &cmd_resume, &cmd_resolve, &cmd_stop,
 	&cmd_reset, &cmd_migrate, &cmd_cancel, &cmd_machine, &cmd_doctor,
 };
 

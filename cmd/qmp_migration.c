@@ -15,6 +15,7 @@ static int read_params(json_t *args, struct migration_params *p,
 {
 	uint64_t downtime = p->downtime_ms, pause = p->max_pause_ms;
 	uint64_t channels = p->channels, timeout = p->timeout_s;
+	uint64_t ask = p->resolve_s;
 	int ret = qmp_arg_u64(args, "downtime-limit", MAX_MS, &downtime, err);
 
 	if (!ret)
@@ -30,6 +31,9 @@ static int read_params(json_t *args, struct migration_params *p,
 				  &channels, err);
 	if (!ret)
 		ret = qmp_arg_u64(args, "timeout", UINT32_MAX, &timeout, err);
+	if (!ret)
+		ret = qmp_arg_u64(args, "x-ask-seconds", MAX_MS / 1000, &ask,
+				  err);
 	if (!ret && !channels)
 		ret = error_set(err, EINVAL, "argument 'channels': accepted: 1 to %d",
 				MIGRATION_MAX_CHANNELS);
@@ -37,6 +41,7 @@ static int read_params(json_t *args, struct migration_params *p,
 	p->max_pause_ms = (uint32_t)pause;
 	p->channels = (unsigned int)channels;
 	p->timeout_s = (uint32_t)timeout;
+	p->resolve_s = (uint32_t)ask;
 	return ret;
 }
 
@@ -45,7 +50,7 @@ static int migrate(void *arg, json_t *args, json_t **result,
 {
 	static const char *const known[] = {
 		"uri", "downtime-limit", "max-pause", "max-bandwidth",
-		"channels", "multifd-channels", "timeout",
+		"channels", "multifd-channels", "timeout", "x-ask-seconds",
 		/* QEMU's, which ask for nothing here */
 		"blk", "inc", "detach", "resume", NULL
 	};
@@ -68,7 +73,7 @@ static int set_parameters(void *arg, json_t *args, json_t **result,
 {
 	static const char *const known[] = {
 		"downtime-limit", "max-pause", "max-bandwidth", "channels",
-		"multifd-channels", "timeout", NULL
+		"multifd-channels", "timeout", "x-ask-seconds", NULL
 	};
 	struct instance *inst = arg;
 	struct migration_params p = inst->params;
@@ -87,12 +92,13 @@ static int query_parameters(void *arg, json_t *args, json_t **result,
 	struct instance *inst = arg;
 	const struct migration_params *p = &inst->params;
 
-	*result = json_pack("{s:I, s:I, s:I, s:i, s:I}",
+	*result = json_pack("{s:I, s:I, s:I, s:i, s:I, s:I}",
 			    "downtime-limit", (json_int_t)p->downtime_ms,
 			    "max-pause", (json_int_t)p->max_pause_ms,
 			    "max-bandwidth", (json_int_t)p->bandwidth,
 			    "multifd-channels", (int)p->channels,
-			    "timeout", (json_int_t)p->timeout_s);
+			    "timeout", (json_int_t)p->timeout_s,
+			    "x-ask-seconds", (json_int_t)p->resolve_s);
 	return 0;
 }
 

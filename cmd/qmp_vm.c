@@ -231,8 +231,8 @@ static int check_unknown(struct instance *inst, json_t *args,
 	    stats.outcome != MIGRATION_UNKNOWN ||
 	    json_is_true(json_object_get(args, "x-force")))
 		return 0;
-	return error_set(err, EBUSY, "the migration ended with nobody knowing on which side the VM runs: %s. See that it does not run there, then resume it here with --force (x-force)",
-			 stats.error.msg);
+	return error_set(err, EBUSY, "the migration ended with nobody knowing on which side the VM runs: %s. `godwit resolve %s` settles it",
+			 stats.error.msg, inst->name);
 }
 
 static int cont(void *arg, json_t *args, json_t **result, struct error *err)
@@ -251,6 +251,8 @@ static int cont(void *arg, json_t *args, json_t **result, struct error *err)
 		ret = vm_activate(inst->vm, err);
 	if (!ret)
 		ret = vm_run(inst->vm, err);
+	if (!ret && inst->source)
+		migration_source_settled(inst->source);
 	return ret;
 }
 

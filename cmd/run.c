@@ -8,6 +8,7 @@
 #include "cmd/commands.h"
 #include "cmd/instance.h"
 #include "cmd/tree_build.h"
+#include "migration/record.h"
 #include "vmm/base/fd.h"
 
 static int build_tree(struct instance *inst, void **tree, struct error *err)
@@ -22,10 +23,27 @@ static int build_tree(struct instance *inst, void **tree, struct error *err)
 	return ret;
 }
 
+/* A VM of this name was given away, and nobody knows how that ended. */
+static int check_record(struct instance *inst, struct error *err)
+{
+	struct error none = ERROR_INIT;
+	struct record_info r;
+
+	if (!inst->config->name ||
+	    record_find(inst->state_dir, inst->name, RECORD_SOURCE, &r,
+			&none) < 0 || !r.going)
+		return 0;
+	return error_set(err, EBUSY, "'%s' may run at %s: a migration there did not end clearly. `godwit resolve %s` shows what is known and settles it",
+			 inst->name, r.uri, inst->name);
+}
+
 static int start_here(struct instance *inst, struct error *err)
 {
 	void *tree = NULL;
-	int ret = build_tree(inst, &tree, err);
+	int ret = check_record(inst, err);
+
+	if (!ret)
+		ret = build_tree(inst, &tree, err);
 
 	if (!ret)
 		ret = instance_create_vm(inst, tree, false, err);

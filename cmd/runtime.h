@@ -14,4 +14,12 @@ int runtime_make_dir(struct error *err);
 /* The control socket of the VM @name; a word with a "/" is a path already. */
 void runtime_socket(const char *name, char *buf, size_t size);
 
+/*
+ * Where records of migrations live: they outlast their processes.
+ * $XDG_STATE_HOME/godwit; without it /var/lib/godwit for root, and
+ * ~/.local/state/godwit for others.
+ */
+void runtime_state_dir(char *buf, size_t size);
+int runtime_make_state_dir(struct error *err);
+
 #endif

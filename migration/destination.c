@@ -164,6 +164,8 @@ static void *destination_thread(void *arg)
 	if (d->ram_ready)
 		ram_recv_exit(&d->ram);
 	d->ram_ready = false;
+	/* the source knows, or had all the time it has to ask */
+	record_done(&d->record);
 	channel_close(&d->control);
 	listener_close(&d->listener);
 	return NULL;
@@ -190,6 +192,7 @@ int migration_destination_start(struct migration_destination **out,
 	d->cfg.linger_ms = cfg->linger_ms ? cfg->linger_ms : 30000;
 	d->ops = cfg->ops ? cfg->ops : &migration_vm_ops;
 	channel_init(&d->control);
+	record_init(&d->record);
 	migration_progress_init(&d->progress);
 	d->stop_fd = fd_event();
 	ret = channel_listen(&d->listener, cfg->uri, err);

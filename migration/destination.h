@@ -26,6 +26,7 @@ struct migration_destination_config {
 	const char *uri;	/* tcp:HOST:PORT (port 0: any), unix:PATH */
 	const struct migration_vm_ops *ops;	/* NULL: the real ones */
 	struct log log;
+	const char *record_dir;	/* see record.h; NULL: no record */
 	bool once;		/* over after the first attempt that fails */
 	uint32_t go_wait_ms;	/* link lost when PREPARED; 0 = 5000 */
 	uint32_t linger_ms;	/* answer QUERY afterwards; 0 = 30000 */

@@ -49,8 +49,12 @@ unsigned int destination_loading(void *ctx)
 
 	a->job = d->job;
 	a->fence_us = lap(&mark);
-	ret = d->ops->load(d->vm, state->tree, state->tree_len,
-			   state->age_ns + (mark - d->state_came), &d->err);
+	/* long done, but for a source that sent no round before */
+	ret = record_going(&d->record, &d->err);
+	if (ret == 0)
+		ret = d->ops->load(d->vm, state->tree, state->tree_len,
+				   state->age_ns + (mark - d->state_came),
+				   &d->err);
 	a->load_us = lap(&mark);
 	message_free(&d->state);
 	if (ret == 0)
@@ -274,6 +278,7 @@ unsigned int destination_discarding(void *ctx)
 	if (d->vm)
 		d->cfg.destroy(d->cfg.arg, d->vm);
 	d->vm = NULL;
+	record_done(&d->record);
 	if (!d->err.code)
 		error_set(&d->err, EIO, "the migration ended");
 	if (d->prepared) {

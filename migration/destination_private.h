@@ -9,6 +9,7 @@
 #include "migration/destination.h"
 #include "migration/message.h"
 #include "migration/ram_recv.h"
+#include "migration/record.h"
 #include "migration/wire.h"
 
 enum destination_state {
@@ -59,6 +60,7 @@ struct migration_destination {
 	struct wire_job job;
 	struct wire_offer offer;	/* its tree is not kept */
 	struct vm *vm;
+	struct record record;
 	struct ram_recv ram;
 	bool ram_ready;
 	bool accepted;			/* ACCEPT was sent: DEAD, not REFUSE */

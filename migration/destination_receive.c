@@ -183,6 +183,15 @@ int destination_check_offer(const struct wire_offer *offer, struct error *err)
 	return tree_check(offer->tree, offer->tree_len, err);
 }
 
+static int keep_record(struct migration_destination *d)
+{
+	struct record_info info = { .role = RECORD_DESTINATION, .job = d->job };
+
+	snprintf(info.vm, sizeof(info.vm), "%s", d->vm->name);
+	snprintf(info.uri, sizeof(info.uri), "%s", d->listener.uri);
+	return record_open(&d->record, d->cfg.record_dir, &info, &d->err);
+}
+
 static int build(struct migration_destination *d)
 {
 	const struct wire_offer *o = &d->offer;
@@ -200,7 +209,7 @@ static int build(struct migration_destination *d)
 				 (unsigned long long)d->vm->mem.size);
 	ret = ram_recv_init(&d->ram, &d->vm->mem, o->channels, &d->err);
 	d->ram_ready = ret == 0;
-	return ret;
+	return ret < 0 ? ret : keep_record(d);
 }
 
 static int recv_offer(struct migration_destination *d)
@@ -440,6 +449,9 @@ unsigned int destination_receiving(void *ctx)
 			publish(d, w.round);
 			ret = answer_round(d, w.round);
 			w.round = 0;
+			/* a sync takes milliseconds: not in the pause */
+			if (ret == 0)
+				ret = record_going(&d->record, &d->err);
 			if (ret < 0)
 				break;
 		}

@@ -215,6 +215,8 @@ static void *source_thread(void *arg)
 	s->progress.now.wire_bytes = source_wire_bytes(s);
 	pthread_mutex_unlock(&s->progress.lock);
 	clean_up(s);
+	if (final != SOURCE_UNKNOWN && final != SOURCE_STRANDED)
+		record_done(&s->record);
 	if (failed && !s->err.code)
 		error_set(&s->err, EIO, "migration: no edge in the table");
 	pthread_mutex_lock(&s->lock);
@@ -251,6 +253,7 @@ static int params_check(const struct migration_params *p, struct error *err)
 
 static void source_free(struct migration_source *s)
 {
+	record_leave(&s->record);
 	limiter_exit(&s->limiter);
 	migration_progress_exit(&s->progress);
 	pthread_mutex_destroy(&s->lock);
@@ -270,6 +273,7 @@ static struct migration_source *source_new(
 	strcpy(s->uri, cfg->params.uri);
 	s->cfg.params.uri = s->uri;
 	channel_init(&s->control);
+	record_init(&s->record);
 	for (unsigned int i = 0; i < MIGRATION_MAX_CHANNELS; i++)
 		channel_init(&s->bulk[i]);
 	limiter_init(&s->limiter, cfg->params.bandwidth);
@@ -348,7 +352,16 @@ int migration_source_take_back(struct migration_source *s, struct error *err)
 	if (ret < 0)
 		return ret;
 	s->deactivated = false;
-	return s->ops->run(s->cfg.vm, err);
+	ret = s->ops->run(s->cfg.vm, err);
+	if (ret == 0)
+		migration_source_settled(s);
+	return ret;
+}
+
+void migration_source_settled(struct migration_source *s)
+{
+	migration_source_wait(s);
+	record_done(&s->record);
 }
 
 void migration_source_destroy(struct migration_source *s)

@@ -37,6 +37,7 @@ struct migration_source_config {
 	struct vm *vm;
 	struct migration_params params;		/* uri is copied */
 	const struct migration_vm_ops *ops;	/* NULL: the real ones */
+	const char *record_dir;		/* see record.h; NULL: no record */
 	/*
 	 * The stage changed, or (outcome no longer GOING_ON) it is over; the
 	 * last call. In the migration's thread, which holds no lock: may post
@@ -63,6 +64,8 @@ void migration_source_wait(struct migration_source *s);
  */
 int migration_source_take_back(struct migration_source *s, struct error *err)
 	__must_check;
+/* The VM runs here again, by somebody else's word: the record is removed. */
+void migration_source_settled(struct migration_source *s);
 /* Cancels if it still can, waits, frees. The loop's thread may call it only
  * after the last notify. */
 void migration_source_destroy(struct migration_source *s);

@@ -155,6 +155,15 @@ static int recv_accept(struct migration_source *s)
 	return ret;
 }
 
+static int keep_record(struct migration_source *s)
+{
+	struct record_info info = { .role = RECORD_SOURCE, .job = s->job };
+
+	snprintf(info.vm, sizeof(info.vm), "%s", s->cfg.vm->name);
+	snprintf(info.uri, sizeof(info.uri), "%s", s->uri);
+	return record_open(&s->record, s->cfg.record_dir, &info, &s->err);
+}
+
 unsigned int source_offering(void *ctx)
 {
 	struct migration_source *s = ctx;
@@ -166,6 +175,8 @@ unsigned int source_offering(void *ctx)
 	if (ret == 0)
 		ret = recv_accept(s);
 	s->control.idle_ns = idle;
+	if (ret == 0)
+		ret = keep_record(s);
 	for (unsigned int i = 0; ret == 0 && i < s->nbulk; i++)
 		ret = connect_channel(s, &s->bulk[i], WIRE_ROLE_BULK, i + 1);
 	if (ret < 0)
@@ -303,6 +314,9 @@ unsigned int source_copying(void *ctx)
 		if (verdict == POLICY_CONTINUE)
 			ret = check(s, &s->err);
 	}
+	/* a sync takes milliseconds, so it is paid before the pause */
+	if (ret == 0 && verdict == POLICY_STOP)
+		ret = record_going(&s->record, &s->err);
 	if (ret < 0)
 		return failed(s);
 	return verdict == POLICY_STOP ? SOURCE_EV_CONVERGED : source_event(s);

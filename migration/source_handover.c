@@ -270,7 +270,7 @@ unsigned int source_asking(void *ctx)
 		channel_wait_fd(-1, 0, -1, now_ns() + RETRY_NS);
 	}
 	error_prefix(&s->err,
-		     "nobody answers after GO: '%s' may run on the other side and stays paused here. There, `godwit info %s` tells; if it does not run there, `godwit resume --force %s` here runs it. Last",
+		     "nobody answers after GO: '%s' may run on the other side and stays paused here. There, `godwit info %s` tells; `godwit resolve %s` here shows what is known and settles it. Last",
 		     name, name, name);
 	return SOURCE_EV_SILENT;
 }

@@ -10,6 +10,7 @@
 #include "migration/limiter.h"
 #include "migration/policy.h"
 #include "migration/ram_send.h"
+#include "migration/record.h"
 #include "migration/source.h"
 #include "migration/wire.h"
 
@@ -68,6 +69,7 @@ struct migration_source {
 	uint64_t synced;		/* when dirty pages were last asked */
 	enum vm_state before;		/* when it was stopped */
 	bool deactivated;		/* disk locks were given up */
+	struct record record;
 	uint64_t paused;		/* when the pause began, 0: not yet */
 	uint64_t pause_deadline;
 	uint64_t ask_deadline;		/* for SOURCE_ASKING, 0: not set */

@@ -193,11 +193,13 @@ class Host:
     def path(self, name):
         return os.path.join(self.dir, name)
 
-    def start(self, *words):
+    def start(self, *words, control=None):
         """Any `godwit run`; its control socket answers on return."""
         self.count += 1
-        serial, control = (self.path(f'{kind}{self.count}')
-                           for kind in ('serial', 'control'))
+        serial, named = (self.path(f'{kind}{self.count}')
+                         for kind in ('serial', 'control'))
+        control = control or named
+        os.makedirs(os.path.dirname(control), exist_ok=True)
         log = self.path(f'log{self.count}')
         words = (*words, '--serial', 'file:' + serial, '--control', control)
         vm = Vm(self, words, serial, log)

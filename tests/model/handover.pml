@@ -115,9 +115,12 @@ proctype source()
 	SWHEN(OFFERING, COPYING, "ACCEPT", accept, skip)
 	SWHEN(OFFERING, FAILED, "failed or refused", true, cancel = true)
 	SWHEN(OFFERING, CANCELLED, "cancelled", true, cancel = true)
-	SEDGE(COPYING, STOPPING, "short pause predicted")
-	SWHEN(COPYING, FAILED, "failed or refused", true, cancel = true)
-	SWHEN(COPYING, CANCELLED, "cancelled", true, cancel = true)
+	:: atomic { !S_crashed && S == S_COPYING -> S_record = true }
+	SWHEN(COPYING, STOPPING, "short pause predicted", S_record, skip)
+	SWHEN(COPYING, FAILED, "failed or refused", true, cancel = true;
+	      S_record = false)
+	SWHEN(COPYING, CANCELLED, "cancelled", true, cancel = true;
+	      S_record = false)
 
 	/* stop, give up locks, send the state; it may fail at each step */
 	:: atomic { !S_crashed && S == S_STOPPING && S_runs ->
@@ -131,7 +134,7 @@ proctype source()
 	SWHEN(STOPPING, RETURNING, "cap exceeded", true, cancel = true)
 	SWHEN(STOPPING, RETURNING, "cancelled", true, cancel = true)
 
-	SWHEN(PREPARING, COMMITTING, "PREPARED", prepared, S_record = true)
+	SWHEN(PREPARING, COMMITTING, "PREPARED", prepared, skip)
 	SWHEN(PREPARING, RETURNING, "failed or refused", true, cancel = true)
 	SWHEN(PREPARING, RETURNING, "cap exceeded", true, cancel = true)
 	SWHEN(PREPARING, RETURNING, "cancelled", true, cancel = true)
@@ -194,7 +197,9 @@ proctype destination()
 	DEDGE(NEGOTIATING, DISCARDING, "failed or refused")
 	DWHEN(NEGOTIATING, DISCARDING, "CANCEL", cancel, skip)
 	DEDGE(NEGOTIATING, DISCARDING, "told to end")
-	DWHEN(RECEIVING, LOADING, "STATE and all pages", state, skip)
+	:: atomic { !D_crashed && D == D_RECEIVING -> D_record = true }
+	DWHEN(RECEIVING, LOADING, "STATE and all pages", state && D_record,
+	      skip)
 	DEDGE(RECEIVING, DISCARDING, "failed or refused")
 	DWHEN(RECEIVING, DISCARDING, "CANCEL", cancel, skip)
 	DEDGE(RECEIVING, DISCARDING, "told to end")
@@ -202,12 +207,13 @@ proctype destination()
 	:: atomic { !D_crashed && D == D_LOADING && !D_has ->
 		    take(DESTINATION, SOURCE, D_shut, S_shut, ok);
 		    D_has = ok }
-	DWHEN(LOADING, PREPARED, "locks held", D_has, prepared = true)
+	:: atomic { !D_crashed && D == D_LOADING && D_has -> prepared = true }
+	DWHEN(LOADING, PREPARED, "locks held", prepared, skip)
 	DEDGE(LOADING, DISCARDING, "failed or refused")
 	DWHEN(LOADING, DISCARDING, "CANCEL", cancel, skip)
 	DEDGE(LOADING, DISCARDING, "told to end")
 
-	DWHEN(PREPARED, STARTING, "GO", go, D_record = true)
+	DWHEN(PREPARED, STARTING, "GO", go, skip)
 	DEDGE(PREPARED, ORPHANED, "link lost")
 	DWHEN(PREPARED, DISCARDING, "CANCEL", cancel, skip)
 	DEDGE(PREPARED, DISCARDING, "failed or refused")

@@ -153,7 +153,7 @@ static void nobody_answering_after_go_leaves_the_vm_paused(void **state)
 	assert_int_equal(r.stats.outcome, MIGRATION_UNKNOWN);
 	assert_int_equal(r.from->state, VM_FINISH_MIGRATE);
 	assert_non_null(strstr(r.stats.error.msg, "godwit info fake"));
-	assert_non_null(strstr(r.stats.error.msg, "godwit resume --force fake"));
+	assert_non_null(strstr(r.stats.error.msg, "godwit resolve fake"));
 	/* and in truth it runs there: running it here as well would have been
 	 * the disaster */
 	assert_int_equal(r.to->state, VM_RUNNING);
