@@ -30,6 +30,7 @@ struct arch_board {
 	unsigned int mmio_slots;
 	unsigned int first_gsi;		/* of slot 0, the next slots follow */
 	unsigned int max_vcpus;
+	bool virtio_power_key;		/* no button that every kernel knows */
 };
 
 extern const struct arch_board arch_board;

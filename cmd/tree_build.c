@@ -237,6 +237,10 @@ static void add_soc(struct builder *b)
 	for (i = 0; i < b->c->nnets; i++)
 		add_net(b, i);
 	add_console(b);
+	if (arch_board.virtio_power_key) {
+		begin_virtio(b, "power-key");
+		end(b);
+	}
 	if (b->c->rng) {
 		begin_virtio(b, "rng");
 		str(b, "id", "rng0");
@@ -317,7 +321,7 @@ static int remove_debug_exit(struct builder *b, struct error *err)
 static int check_slots(const struct run_config *c, struct error *err)
 {
 	unsigned int n = c->ndisks + c->nnets + console_is(c, "virtio") +
-			 c->rng;
+			 c->rng + arch_board.virtio_power_key;
 
 	if (n > arch_board.mmio_slots)
 		return error_set(err, E2BIG, "%u virtio devices; accepted: up to %u on a %s machine",

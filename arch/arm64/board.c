@@ -15,6 +15,8 @@ const struct arch_board arch_board = {
 	.mmio_slots = 24,
 	.first_gsi = ARM64_SPI_MMIO,
 	.max_vcpus = 64,
+	/* Debian's cloud kernel has no driver for keys at a GPIO */
+	.virtio_power_key = true,
 };
 
 unsigned int arch_memory_layout(uint64_t size,

@@ -142,13 +142,8 @@ class Flight:
                 re.finditer(r'^check (\S+) (\S+) ?(.*)$', text, re.M)}
 
     def power_off(self):
-        """By the ACPI button (arm64: the guest's own poweroff); true if the VM
-        process ended."""
-        if os.environ.get('RIG_ARCH') == 'arm64':
-            # Debian's cloud kernel for arm64 has no driver for GPIO keys
-            self.console.ask('poweroff', 'down: poweroff', 60)
-        else:
-            self.where.sh(f'{self.godwit} stop flight')
+        """By the power button; true if the VM process ended with 0."""
+        self.where.sh(f'{self.godwit} stop flight')
         end = time.monotonic() + 90
         while time.monotonic() < end:
             if 'flight' not in self.where.sh(f'{self.godwit} list')[1]:
