@@ -127,8 +127,9 @@ static void ipv6_carries_it(void **state)
 	rig_init(&r);
 	r.dcfg.uri = "tcp:[::1]:0";
 	if (migration_destination_start(&r.d, &r.dcfg, &r.err) < 0) {
+		print_message("SKIP no IPv6 here: %s\n", r.err.msg);
 		rig_exit(&r);
-		skip();		/* no IPv6 here */
+		skip();
 	}
 	r.scfg.params.uri = migration_destination_uri(r.d);
 	rig_move(&r);

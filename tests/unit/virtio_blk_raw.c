@@ -111,8 +111,10 @@ static void written_sectors_are_in_the_file(void **state)
 	struct rig *r = *state;
 	uint8_t data[4096], got[4096];
 
-	if (!r->g)
+	if (!r->g) {
+		print_message("SKIP no raw disks in this build\n");
 		skip();
+	}
 	memset(data, 0x3c, sizeof(data));
 	guest_put(r->g, BUF, data, sizeof(data));
 	assert_int_equal(request(r->g, VIRTIO_BLK_T_OUT, 16, sizeof(data)),
@@ -129,8 +131,10 @@ static void the_file_s_bytes_are_read(void **state)
 	struct rig *r = *state;
 	uint8_t data[1024], got[1024];
 
-	if (!r->g)
+	if (!r->g) {
+		print_message("SKIP no raw disks in this build\n");
 		skip();
+	}
 	memset(data, 0x9d, sizeof(data));
 	assert_int_equal(pwrite(r->fd, data, sizeof(data), 512), sizeof(data));
 	assert_int_equal(request(r->g, VIRTIO_BLK_T_IN, 1, sizeof(got)),
@@ -145,8 +149,10 @@ static void image_has_one_owner_at_a_time(void **state)
 	struct error err = ERROR_INIT;
 	struct guest *h;
 
-	if (!r->g)
+	if (!r->g) {
+		print_message("SKIP no raw disks in this build\n");
 		skip();
+	}
 	h = attach(r);
 	assert_true(h->dev->class->activate(h->dev, &err) < 0);
 	r->g->dev->class->stop(r->g->dev);

@@ -201,8 +201,10 @@ static void each_vcpu_knows_its_place(void **state)
 	struct x86_cpuid c;
 	void *fdt;
 
-	if (kvm_fd < 0)
+	if (kvm_fd < 0) {
+		print_message("# SKIP %s\n", err.msg);
 		skip();
+	}
 	fdt = host_tree(kvm_fd);
 	assert_int_equal(x86_cpuid_from_tree(fdt, 1, 2, &c, &err), 0);
 	assert_int_equal(x86_cpuid_find(&c, 1, 0)->ebx >> 24, 1);

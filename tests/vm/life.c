@@ -163,7 +163,7 @@ static void what_kvm_can_not_run_is_told_with_its_bytes(void **state)
 	}
 	vm_rig_free(r);
 	if (ran) {
-		print_message("# this KVM runs FWAIT in ring 0\n");
+		print_message("SKIP this KVM runs FWAIT in ring 0\n");
 		skip();
 	}
 }
