@@ -237,13 +237,13 @@ static void add_soc(struct builder *b)
 	for (i = 0; i < b->c->nnets; i++)
 		add_net(b, i);
 	add_console(b);
-	if (arch_board.virtio_power_key) {
-		begin_virtio(b, "power-key");
-		end(b);
-	}
 	if (b->c->rng) {
 		begin_virtio(b, "rng");
 		str(b, "id", "rng0");
+		end(b);
+	}
+	if (arch_board.virtio_power_key) {
+		begin_virtio(b, "power-key");
 		end(b);
 	}
 	end(b);
