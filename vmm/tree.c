@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "vmm/base/byteorder.h"
+#include "vmm/state/state.h"
 
 static const void *prop_of(const void *tree, int node, const char *name,
 			   int len)
@@ -91,8 +92,7 @@ int tree_irq(const void *tree, int node, unsigned int *gsi, struct error *err)
 
 int tree_check(const void *tree, uint64_t len, struct error *err)
 {
-	int ret = len < sizeof(struct fdt_header) ? -FDT_ERR_TRUNCATED :
-		  fdt_check_full(tree, (size_t)len);
+	int ret = state_fdt_check(tree, (size_t)len);
 
 	if (ret)
 		return error_set(err, EINVAL, "machine tree of %llu bytes is damaged: %s",

@@ -185,7 +185,7 @@ static bool mutate_property(uint8_t *fdt, size_t len, unsigned int seed)
 	int nodes = 0, node = 0, prop, props_seen = 0, size;
 	const void *value;
 
-	if (fdt_check_full(fdt, len))
+	if (state_fdt_check(fdt, len))
 		return false;
 	for (int n = 0; n >= 0; n = fdt_next_node(fdt, n, NULL))
 		nodes++;

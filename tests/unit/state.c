@@ -297,6 +297,16 @@ static void a_truncated_tree_is_refused_at_every_length(void **state)
 	free(fdt);
 }
 
+static void an_older_layout_is_refused_before_libfdt_trips_on_it(void **state)
+{
+	struct error err = ERROR_INIT;
+	void *fdt = editable();
+
+	fdt_set_version(fdt, 6);
+	assert_true(state_check(fdt, fdt_totalsize(fdt), &err) < 0);
+	free(fdt);
+}
+
 static void a_newer_version_is_refused(void **state)
 {
 	struct error err = ERROR_INIT;
@@ -345,6 +355,8 @@ int main(void)
 		cmocka_unit_test(validate_refuses_before_anything_changes),
 		cmocka_unit_test(a_missing_node_is_refused),
 		cmocka_unit_test(a_truncated_tree_is_refused_at_every_length),
+		cmocka_unit_test(
+			an_older_layout_is_refused_before_libfdt_trips_on_it),
 		cmocka_unit_test(a_newer_version_is_refused),
 		cmocka_unit_test(json_has_every_field),
 	};

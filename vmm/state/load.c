@@ -21,10 +21,23 @@ struct loader {
 static int load_fields(struct loader *l, int node,
 		       const struct state_table *t, void *obj);
 
+/*
+ * libfdt reads older layouts too, and with less care: fdt_check_full() of 1.6.1
+ * follows a null name in one that says version 6 (a fuzzer found it). We only
+ * ever write 17.
+ */
+int state_fdt_check(const void *fdt, size_t len)
+{
+	if (len < sizeof(struct fdt_header))
+		return -FDT_ERR_TRUNCATED;
+	if (fdt_magic(fdt) == FDT_MAGIC && fdt_version(fdt) != 17)
+		return -FDT_ERR_BADVERSION;
+	return fdt_check_full(fdt, len);
+}
+
 int state_check(const void *fdt, size_t len, struct error *err)
 {
-	int ret = len < sizeof(struct fdt_header) ? -FDT_ERR_TRUNCATED :
-		  fdt_check_full(fdt, len);
+	int ret = state_fdt_check(fdt, len);
 	const void *p;
 	int n;
 

@@ -157,6 +157,10 @@ int state_writer_finish(struct state_writer *w, void **fdt, size_t *len,
 /* Drop an unfinished tree. */
 void state_writer_abort(struct state_writer *w);
 
+/* Are @len bytes at @fdt a whole flattened device tree? For trees from
+ * elsewhere, before anything else reads them. 0 or a negative FDT_ERR_. */
+int state_fdt_check(const void *fdt, size_t len);
+
 /*
  * Check that @len bytes at @fdt are a state tree that this code can read:
  * structure, size, version. To be called once before state_load.
