@@ -30,7 +30,10 @@ int state_fdt_check(const void *fdt, size_t len)
 {
 	if (len < sizeof(struct fdt_header))
 		return -FDT_ERR_TRUNCATED;
-	if (fdt_magic(fdt) == FDT_MAGIC && fdt_version(fdt) != 17)
+	/* by the byte: a tree inside of a message may lie unaligned */
+	if (get_be32(fdt) == FDT_MAGIC &&
+	    get_be32((const uint8_t *)fdt +
+		     offsetof(struct fdt_header, version)) != 17)
 		return -FDT_ERR_BADVERSION;
 	return fdt_check_full(fdt, len);
 }
