@@ -13,6 +13,13 @@
 
 #include "migration/stats.h"
 
+/* What a side holds, in a state, of what only one may have of the disks. */
+enum machine_disks {
+	DISKS_FREE = 1,		/* nothing, and the VM does not run */
+	DISKS_MOVING,		/* it gives them up, or takes them */
+	DISKS_HELD,		/* every lock; only here may it run */
+};
+
 /* 0 is no state and no event. */
 struct machine_state {
 	const char *name;
@@ -20,6 +27,7 @@ struct machine_state {
 	enum migration_stage stage;	/* shown to users */
 	unsigned int (*work)(void *ctx);	/* NULL: a final state */
 	bool before_go;			/* cancelling is possible */
+	enum machine_disks disks;
 };
 
 struct machine_edge {
@@ -57,6 +65,8 @@ unsigned int machine_run(const struct machine *m, void *ctx,
 			 void (*entered)(void *ctx, unsigned int state));
 /* The section of PROTOCOL.md: states, and edges. */
 void machine_print(FILE *out, const struct machine *m);
+/* The section of OWNERSHIP.md: of the states from the pause on, who holds. */
+void machine_print_disks(FILE *out, const struct machine *m);
 
 extern const struct machine source_machine;
 extern const struct machine destination_machine;

@@ -286,6 +286,23 @@ proctype trouble()
 	od
 }
 
+/*
+ * What the tables in migration/ say of each state's disks, in disks.pml, is
+ * true in every state of the model.
+ */
+#include "disks.pml"
+
+#define HOLDS(me, me_shut) (locks == WITHOUT || holder == me || me_shut)
+
+never {
+	do
+	:: assert((S_crashed || !S_SAYS_held || HOLDS(SOURCE, S_shut)) &&
+		  (D_crashed || !D_SAYS_held || HOLDS(DESTINATION, D_shut)) &&
+		  (S_crashed || !S_SAYS_free || !S_runs || S_told) &&
+		  (D_crashed || !D_SAYS_free || !D_runs))
+	od
+}
+
 #define UNCLEAR (!S_crashed && (S == S_UNKNOWN || S == S_STRANDED))
 
 /* What holds when nothing moves any more. */

@@ -89,6 +89,8 @@ static void every_state_and_event_has_a_name(void **state)
 		for (unsigned int i = 1; i < m->nstates; i++) {
 			assert_non_null(m->states[i].name);
 			assert_non_null(m->states[i].doc);
+			assert_in_range(m->states[i].disks, DISKS_FREE,
+					DISKS_HELD);
 		}
 		for (unsigned int i = 1; i < m->nevents; i++)
 			assert_non_null(m->events[i]);
@@ -128,6 +130,21 @@ static void source_bug_leaves_the_vm_paused(void **state)
 {
 	(void)state;
 	assert_int_equal(source_machine.bug, SOURCE_UNKNOWN);
+}
+
+static void disks_change_hands_only_by_moving(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(machines); k++)
+		for (unsigned int i = 0; i < machines[k]->nedges; i++) {
+			const struct machine_edge *e = &machines[k]->edges[i];
+			enum machine_disks from, to;
+
+			from = machines[k]->states[e->state].disks;
+			to = machines[k]->states[e->next].disks;
+			assert_true(from == to || from == DISKS_MOVING ||
+				    to == DISKS_MOVING);
+		}
 }
 
 static void destination_runs_only_by_go(void **state)
@@ -203,7 +220,8 @@ static void protocol_page_shows_the_tables_as_they_are(void **state)
 	}
 }
 
-/* With an argument: print that table for PROTOCOL.md. */
+/* With an argument: print that table for PROTOCOL.md; "disks" behind it: for
+ * OWNERSHIP.md. */
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
@@ -214,6 +232,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(source_cancels_in_every_state_before_go),
 		cmocka_unit_test(source_returns_after_go_only_by_dead),
 		cmocka_unit_test(source_bug_leaves_the_vm_paused),
+		cmocka_unit_test(disks_change_hands_only_by_moving),
 		cmocka_unit_test(destination_runs_only_by_go),
 		cmocka_unit_test(
 			destination_destroys_its_copy_whatever_fails_before_go),
@@ -223,7 +242,11 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return cmocka_run_group_tests(tests, NULL, NULL);
 	for (size_t k = 0; k < ARRAY_SIZE(machines); k++)
-		if (!strcmp(argv[1], machines[k]->name))
+		if (strcmp(argv[1], machines[k]->name))
+			continue;
+		else if (argc > 2 && !strcmp(argv[2], "disks"))
+			machine_print_disks(stdout, machines[k]);
+		else
 			machine_print(stdout, machines[k]);
 	return 0;
 }
