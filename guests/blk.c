@@ -17,7 +17,6 @@
 #define MAX_SECTORS 128
 
 enum { BLK_IN = 0, BLK_OUT = 1 };
-enum { DESC_NEXT = 1, DESC_WRITE = 2 };
 
 struct request {
 	uint32_t type, reserved;
@@ -160,7 +159,7 @@ void user_main(const struct start_info *info)
 		wrong = "span or sectors out of range";
 	else
 		wrong = vqueue_init(&disk.queue,
-				    cmdline_number("blk", 0xd0000000), 2);
+				    cmdline_number("blk", 0xd0000000), 2, 0);
 	if (!wrong)
 		work(&disk, cmdline_number("count", 256));
 	print("BAD device: ");

@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from godwit import GODWIT, GUESTS, Skip, main, moved, sound, until
 
 RECORDS = 'count=0 every=8 sectors=8 span=64'
+FULL = 'op=m qd=32 check=1 ms=0 every=1000 span=4 seg=1024'
 MOVES = 4
 
 
@@ -86,6 +87,28 @@ def records_on_qemu_nbd_are_whole(host):
     nbd(host, 'qemu-nbd', '-t', '-e', '8', '-f', 'raw', '-k', 'SOCK', 'IMAGE')
 
 
+def full_queue(host, disk):
+    """The same with 32 requests always on their way, in pieces."""
+    vm = host.boot('diskbench', FULL, '--disk', disk + ',id=d')
+    vm.wait_output('D n=')
+    for _ in range(MOVES):
+        there = host.listen('--disk', disk + ',id=d')
+        moved(vm, there)
+        there.wait_output(r'(D n=\d+ bad=0\n[^D]*){3}')
+        sound(there)
+        host.drop(vm)
+        vm = there
+
+
+def a_full_queue_on_a_raw_image_moves(host):
+    full_queue(host, image(host))
+
+
+def a_full_queue_on_nbd_moves(host):
+    sock = server(host, 'nbdkit', '-f', '-U', 'SOCK', 'memory', '4M')
+    full_queue(host, 'nbd+unix:///?socket=' + sock)
+
+
 def a_slow_nbd_server_is_drained_within_the_pause(host):
     path = image(host)
     sock = server(host, 'nbdkit', '-f', '-U', 'SOCK', '--filter=delay', 'file',
@@ -135,6 +158,8 @@ CLAIMS = [
     records_on_a_raw_image_are_whole,
     records_on_nbdkit_are_whole,
     records_on_qemu_nbd_are_whole,
+    a_full_queue_on_a_raw_image_moves,
+    a_full_queue_on_nbd_moves,
     a_slow_nbd_server_is_drained_within_the_pause,
     the_image_is_locked_by_the_side_that_runs,
     a_destination_without_the_disk_is_refused_by_name,
