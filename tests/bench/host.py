@@ -33,6 +33,23 @@ def cpu_seconds(pid):
     return time.clock_gettime(~pid << 3 | 2)
 
 
+def thread(pid, name):
+    """The thread of this name, as its folder in /proc."""
+    for tid in os.listdir(f'/proc/{pid}/task'):
+        with open(f'/proc/{pid}/task/{tid}/comm', encoding='utf-8') as comm:
+            if comm.read().strip() == name:
+                return f'/proc/{pid}/task/{tid}'
+    raise RuntimeError(f'no thread {name}')
+
+
+def thread_seconds(folder):
+    """CPU time of such a thread; 0 for None."""
+    if not folder:
+        return 0
+    with open(folder + '/schedstat', encoding='ascii') as stat:
+        return int(stat.readline().split()[0]) / 1e9
+
+
 def busy_seconds():
     """CPU seconds that all processes and the host beneath took."""
     with open('/proc/stat', encoding='ascii') as stat:

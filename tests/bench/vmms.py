@@ -49,6 +49,11 @@ class Serial:
             r'\nH \d+ t=(\d+) gap=(\d+) pages=\d+ sw=\d+ bad=(\d+)\n',
             self.text())]
 
+    def fields(self, letter):
+        """The numbers in the guest's last line that begins so."""
+        line = re.findall(rf'\n{letter} (.*)\n', self.text())[-1]
+        return {k: int(v) for k, v in re.findall(r'(\w+)=(\d+)', line)}
+
 
 class Qmp:
     """A client of the control socket, as soon as it is there."""
@@ -114,9 +119,10 @@ def free_port():
 class Vmm:
     """One process with one guest: its serial port on standard output."""
 
-    def __init__(self, work, role, kernel, ram_mib, append):
+    def __init__(self, work, role, kernel, ram_mib, append, disk=None):
         self.control = os.path.join(work, role + '.sock')
         self.append = append
+        self.disk = disk
         self.ram_mib = ram_mib
         self.kernel = kernel
         self.errors = os.path.join(work, role + '.err')
@@ -148,12 +154,15 @@ class Vmm:
 
 class Godwit(Vmm):
     binary = 'godwit'
+    vcpu_name = 'vcpu0'
 
     def command(self):
         c = [self.binary, 'run', '--control', self.control, '--log', 'error',
              '--serial', 'stdio']
         if self.port:
             return c + ['--incoming', f'tcp:127.0.0.1:{self.port}']
+        if self.disk:
+            c += ['--disk', self.disk]
         return c + ['--kernel', self.kernel, '--memory', str(self.ram_mib),
                     '--append', self.append]
 
@@ -164,14 +173,32 @@ class Godwit(Vmm):
 
 class Qemu(Vmm):
     binary = 'qemu-system-x86_64'
+    vcpu_name = 'CPU 0/KVM'
+    # where its first virtio-mmio device is
+    blk = ' blk=0xfeb00000'
+
+    def disk_words(self):
+        """As one would set it up for speed. A second I/O APIC would only move
+        the interrupt out of the guest's sight."""
+        aio = ',aio=io_uring' if self.disk.startswith('/') else ''
+        return ['-global', 'virtio-mmio.force-legacy=off',
+                '-object', 'iothread,id=io0', '-drive',
+                f'if=none,id=d,format=raw,cache=writeback{aio},'
+                'file=' + self.disk.replace(',', ',,'), '-device',
+                'virtio-blk-device,drive=d,bus=virtio-mmio-bus.0,iothread=io0']
 
     def command(self):
-        c = [self.binary, '-M', 'microvm,auto-kernel-cmdline=off',
-             '-enable-kvm', '-cpu', 'host,-arch-capabilities',
+        machine = 'microvm,auto-kernel-cmdline=off'
+        if self.disk:
+            machine += ',ioapic2=off'
+        c = [self.binary, '-M', machine, '-enable-kvm', '-cpu', 'host,-arch-capabilities',
+             '-name', 'bench,debug-threads=on',
              '-m', str(self.ram_mib), '-nodefaults', '-no-user-config',
              '-display', 'none', '-serial', 'stdio', '-kernel', self.kernel,
-             '-append', self.append,
+             '-append', self.append + (self.blk if self.disk else ''),
              '-qmp', f'unix:{self.control},server=on,wait=off']
+        if self.disk:
+            c += self.disk_words()
         return c + (['-incoming', 'defer'] if self.port else [])
 
     def ready(self):
