@@ -50,10 +50,11 @@ static const uint32_t table[256] = {
 
 uint32_t crc32c(uint32_t crc, const void *buf, size_t len)
 {
-	const uint8_t *p = buf;
+	const uint8_t *p = buf, *end = p + len;
 
 	crc = ~crc;
-	while (len--)
+	p += crc32c_cpu(&crc, p, len);
+	while (p < end)
 		crc = table[(crc ^ *p++) & 0xff] ^ (crc >> 8);
 	return ~crc;
 }

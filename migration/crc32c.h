@@ -9,4 +9,10 @@
 /* Continue @crc (0 at the start) over @len bytes. */
 uint32_t crc32c(uint32_t crc, const void *buf, size_t len);
 
+/*
+ * As much of @buf as the CPU's own instruction can do, 0 bytes if it has none;
+ * @crc is the bare remainder, not inverted. A file for each architecture.
+ */
+size_t crc32c_cpu(uint32_t *crc, const uint8_t *buf, size_t len);
+
 #endif
