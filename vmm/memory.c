@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/base/fd.h"
@@ -41,12 +42,25 @@ static uint8_t *map_anon(uint64_t size)
 	return start;
 }
 
-static uint8_t *map_memfd(int fd, uint64_t size, uint64_t offset)
+static uint8_t *map_fd(const struct memory *mem, uint64_t size,
+		       uint64_t offset)
 {
+	int how = mem->backing == MEMORY_FILE ? MAP_PRIVATE : MAP_SHARED;
 	uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
+			  how | MAP_NORESERVE, mem->fd, (off_t)offset);
 
 	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Where the region behind the last one begins, in a file from @offset on. */
+static uint64_t next_at(const struct memory *mem, uint64_t offset)
+{
+	const struct memory_region *last;
+
+	if (!mem->nregions)
+		return offset;
+	last = &mem->region[mem->nregions - 1];
+	return align_up(last->file_at + last->range.size, MEMORY_FILE_ALIGN);
 }
 
 static int region_init(struct memory *mem, const struct memory_range *range,
@@ -60,7 +74,8 @@ static int region_init(struct memory *mem, const struct memory_range *range,
 				 (unsigned long long)range->base,
 				 (unsigned long long)size);
 	r->range = *range;
-	r->host = mem->fd >= 0 ? map_memfd(mem->fd, size, offset) :
+	r->file_at = next_at(mem, offset);
+	r->host = mem->fd >= 0 ? map_fd(mem, size, r->file_at) :
 				 map_anon(size);
 	if (!r->host)
 		return error_set(err, errno, "can't map %llu MiB of guest memory: %s",
@@ -76,43 +91,114 @@ static int region_init(struct memory *mem, const struct memory_range *range,
 	return 0;
 }
 
+static int regions_init(struct memory *mem, const struct memory_range *range,
+			unsigned int nranges, uint64_t offset,
+			struct error *err)
+{
+	for (unsigned int i = 0; i < nranges; i++) {
+		int ret = region_init(mem, &range[i], offset, err);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+/* The bytes that the ranges need in a file, or why they are no memory. */
+static int check_ranges(const struct memory_range *range, unsigned int nranges,
+			uint64_t *need, struct error *err)
+{
+	*need = 0;
+	if (!nranges || nranges > MEMORY_MAX_REGIONS)
+		return error_set(err, EINVAL, "%u guest memory ranges, limit %d",
+				 nranges, MEMORY_MAX_REGIONS);
+	for (unsigned int i = 0; i < nranges; i++)
+		if (range[i].size > INT64_MAX / 2 ||
+		    add_overflows(align_up(*need, MEMORY_FILE_ALIGN),
+				  range[i].size, need) ||
+		    *need > INT64_MAX / 2)
+			return error_set(err, EINVAL, "guest memory is too large");
+	return 0;
+}
+
+static int make_memfd(struct memory *mem, uint64_t size, struct error *err)
+{
+	mem->fd = memfd_create("guest-memory", MFD_CLOEXEC);
+	if (mem->fd < 0 || ftruncate(mem->fd, (off_t)size) < 0)
+		return error_set(err, errno, "memfd of %llu MiB: %s",
+				 (unsigned long long)(size / MIB),
+				 strerror(errno));
+	return 0;
+}
+
 int memory_init(struct memory *mem, const struct memory_range *range,
 		unsigned int nranges, enum memory_backing backing,
 		struct error *err)
 {
-	uint64_t total = 0;
+	uint64_t need;
 	int ret;
 
 	memset(mem, 0, sizeof(*mem));
 	mem->backing = backing;
 	mem->fd = -1;
-	if (!nranges || nranges > MEMORY_MAX_REGIONS)
-		return error_set(err, EINVAL, "%u guest memory ranges, limit %d",
-				 nranges, MEMORY_MAX_REGIONS);
-	for (unsigned int i = 0; i < nranges; i++)
-		if (add_overflows(total, range[i].size, &total))
-			return error_set(err, EINVAL, "guest memory is too large");
-	if (backing == MEMORY_MEMFD) {
-		mem->fd = memfd_create("guest-memory", MFD_CLOEXEC);
-		if (mem->fd < 0 || ftruncate(mem->fd, (off_t)total) < 0) {
-			ret = error_set(err, errno, "memfd of %llu MiB: %s",
-					(unsigned long long)(total / MIB),
-					strerror(errno));
-			goto err_exit;
-		}
-	}
-	total = 0;
-	for (unsigned int i = 0; i < nranges; i++) {
-		ret = region_init(mem, &range[i], total, err);
-		if (ret < 0)
-			goto err_exit;
-		total += range[i].size;
-	}
-	return 0;
-
-err_exit:
-	memory_exit(mem);
+	ret = check_ranges(range, nranges, &need, err);
+	if (ret == 0 && backing == MEMORY_MEMFD)
+		ret = make_memfd(mem, need, err);
+	if (ret == 0)
+		ret = regions_init(mem, range, nranges, 0, err);
+	if (ret < 0)
+		memory_exit(mem);
 	return ret;
+}
+
+/* A page behind the file's end would kill who touches it. */
+static int check_file(int fd, uint64_t need, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return error_set(err, errno, "file of guest memory: %s",
+				 strerror(errno));
+	if ((uint64_t)st.st_size < need)
+		return error_set(err, EINVAL, "file of guest memory: %llu bytes, the machine needs %llu",
+				 (unsigned long long)st.st_size,
+				 (unsigned long long)need);
+	return 0;
+}
+
+int memory_init_file(struct memory *mem, const struct memory_range *range,
+		     unsigned int nranges, int fd, uint64_t offset,
+		     struct error *err)
+{
+	uint64_t need;
+	int ret;
+
+	memset(mem, 0, sizeof(*mem));
+	mem->backing = MEMORY_FILE;
+	mem->fd = -1;
+	ret = check_ranges(range, nranges, &need, err);
+	if (ret == 0)
+		ret = check_file(fd, offset + need, err);
+	if (ret < 0)
+		return ret;
+	mem->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (mem->fd < 0)
+		return error_set(err, errno, "file of guest memory: %s",
+				 strerror(errno));
+	ret = regions_init(mem, range, nranges, offset, err);
+	if (ret < 0)
+		memory_exit(mem);
+	return ret;
+}
+
+uint64_t memory_file_size(const struct memory *mem)
+{
+	uint64_t size = 0;
+
+	for (unsigned int i = 0; i < mem->nregions; i++)
+		size = align_up(size, MEMORY_FILE_ALIGN) +
+		       mem->region[i].range.size;
+	return size;
 }
 
 void memory_exit(struct memory *mem)
@@ -245,8 +331,8 @@ static int present_anon(const uint8_t *host, uint64_t npages,
 	return ret;
 }
 
-static int present_memfd(int fd, uint64_t offset, uint64_t npages,
-			 unsigned long *present)
+static int present_file(int fd, uint64_t offset, uint64_t npages,
+			unsigned long *present)
 {
 	off_t end = (off_t)(offset + (npages << PAGE_SHIFT));
 	off_t pos = (off_t)offset;
@@ -275,16 +361,15 @@ void memory_present(const struct memory *mem, unsigned int region,
 {
 	const struct memory_region *r = &mem->region[region];
 	uint64_t offset = first << PAGE_SHIFT;
-	int ret;
+	int ret = 0;
 
 	memset(present, 0, bitmap_longs(npages << PAGE_SHIFT) * sizeof(long));
-	if (mem->fd < 0) {
+	/* a private mapping holds the file's pages and the touched ones */
+	if (mem->backing != MEMORY_MEMFD)
 		ret = present_anon(r->host + offset, npages, present);
-	} else {
-		for (unsigned int i = 0; i < region; i++)
-			offset += mem->region[i].range.size;
-		ret = present_memfd(mem->fd, offset, npages, present);
-	}
+	if (ret == 0 && mem->fd >= 0)
+		ret = present_file(mem->fd, r->file_at + offset, npages,
+				   present);
 	if (ret < 0)
 		set_bits(present, 0, npages);
 }

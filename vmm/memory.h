@@ -36,11 +36,16 @@ struct memory_range {
 enum memory_backing {
 	MEMORY_ANON = 1,	/* anonymous, huge pages advised: the default */
 	MEMORY_MEMFD,		/* memfd, MAP_SHARED */
+	MEMORY_FILE,		/* a file's bytes, MAP_PRIVATE: see below */
 };
+
+/* In a file each region begins at a multiple of this. */
+#define MEMORY_FILE_ALIGN (2ull << 20)
 
 struct memory_region {
 	struct memory_range range;
 	uint8_t *host;			/* mapped for the life of the VM */
+	uint64_t file_at;		/* where in fd, if there is one */
 	atomic_ulong *own_dirty;	/* VMM's writes, a bit a page */
 };
 
@@ -49,7 +54,7 @@ struct memory {
 	unsigned int nregions;
 	uint64_t size;			/* bytes, all regions */
 	enum memory_backing backing;
-	int fd;				/* memfd, else -1 */
+	int fd;				/* memfd or file, else -1 */
 	atomic_bool track_own;		/* own writes are being recorded */
 };
 
@@ -57,6 +62,16 @@ struct memory {
 int memory_init(struct memory *mem, const struct memory_range *range,
 		unsigned int nranges, enum memory_backing backing,
 		struct error *err) __must_check;
+/*
+ * The same, with memory that holds what @fd (kept as a duplicate) holds from
+ * @offset on: pages come in when they are touched, and the file is never
+ * written. Region after region, each from a multiple of MEMORY_FILE_ALIGN.
+ */
+int memory_init_file(struct memory *mem, const struct memory_range *range,
+		     unsigned int nranges, int fd, uint64_t offset,
+		     struct error *err) __must_check;
+/* Bytes that the regions take in such a file. */
+uint64_t memory_file_size(const struct memory *mem);
 void memory_exit(struct memory *mem);
 
 /*
@@ -76,8 +91,8 @@ void memory_mark_dirty(struct memory *mem, gpa_t gpa, uint64_t len);
 /*
  * Pages of @region (first, first + npages) that hold anything: a set bit in
  * @present means that the page may be non-zero; a clear one that it was never
- * touched and reads as zero. Reads /proc/self/pagemap or SEEK_DATA; if neither
- * can be had, every bit is set.
+ * touched and reads as zero. Reads /proc/self/pagemap and SEEK_DATA; if what is
+ * needed can't be had, every bit is set.
  */
 void memory_present(const struct memory *mem, unsigned int region,
 		    uint64_t first, uint64_t npages, unsigned long *present);

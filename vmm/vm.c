@@ -78,9 +78,12 @@ static int create_memory(struct vm *vm, struct error *err)
 			return ret;
 		n++;
 	}
-	ret = memory_init(&vm->mem, range, n,
-			  strcmp(backing, "memfd") ? MEMORY_ANON : MEMORY_MEMFD,
-			  err);
+	if (vm->cfg.memory)
+		ret = memory_init_file(&vm->mem, range, n, vm->cfg.memory->fd,
+				       vm->cfg.memory->offset, err);
+	else
+		ret = memory_init(&vm->mem, range, n, strcmp(backing, "memfd") ?
+				  MEMORY_ANON : MEMORY_MEMFD, err);
 	return ret < 0 ? ret : kvm_map_memory(vm->kvm, &vm->mem, err);
 }
 
@@ -181,6 +184,7 @@ int vm_create(struct vm **out, const struct vm_config *cfg, struct error *err)
 		return ret;
 	}
 	vm->cfg.tree = vm->tree;
+	vm->cfg.memory = NULL;
 	*out = vm;
 	return 0;
 }

@@ -52,6 +52,11 @@ struct vm_config {
 	struct loop *loop;	/* not owned; outlives the VM */
 	struct log log;
 	bool incoming;		/* starts in VM_INMIGRATE */
+	/* Memory comes from this file, see memory_init_file(); not owned. */
+	const struct vm_memory_file {
+		int fd;
+		uint64_t offset;
+	} *memory;		/* NULL: as the tree says */
 	/* In the loop's thread. @detail is a word or a sentence, never NULL. */
 	void (*event)(void *arg, enum vm_event event, int value,
 		      const char *detail);
