@@ -37,7 +37,7 @@ void instance_quit(struct instance *inst, int status)
 	 * of no return the process stays until it knows on which.
 	 */
 	if (instance_is_leaving(inst))
-		migration_source_cancel(inst->source, &ignored);
+		(void)!instance_cancel(inst, &ignored);
 	else
 		loop_stop(&inst->loop);
 }
@@ -150,13 +150,14 @@ static struct chardev *open_chardev(void *arg, const char *name,
 }
 
 int instance_create_vm(struct instance *inst, const void *tree, bool incoming,
-		       struct error *err)
+		       const struct vm_memory_file *memory, struct error *err)
 {
 	struct vm_config cfg = {
 		.tree = tree,
 		.loop = &inst->loop,
 		.log = inst->log,
 		.incoming = incoming,
+		.memory = memory,
 		.event = on_vm_event,
 		.event_arg = inst,
 		.chardev = open_chardev,
@@ -182,7 +183,7 @@ static void on_deserted(void *arg)
 {
 	struct instance *inst = arg;
 
-	if (inst->vm && inst->source_over &&
+	if (inst->vm && !instance_is_leaving(inst) &&
 	    vm_get_state(inst->vm) == VM_POSTMIGRATE)
 		instance_quit(inst, 0);
 }
@@ -234,6 +235,7 @@ int instance_init(struct instance *inst, const struct run_config *config,
 void instance_exit(struct instance *inst)
 {
 	instance_migration_exit(inst);
+	instance_restore_exit(inst);
 	vm_destroy(inst->vm);
 	control_destroy(inst->control);
 	loop_del(&inst->loop, &inst->signals);

@@ -15,6 +15,7 @@
 #include "cmd/run_options.h"
 #include "cmd/terminal.h"
 #include "migration/destination.h"
+#include "migration/snapshot.h"
 #include "migration/source.h"
 #include "vmm/vm.h"
 
@@ -38,18 +39,23 @@ struct instance {
 	struct migration_params params;	/* what migrate starts from */
 	char *uri;			/* owned, of params */
 
+	struct snapshot_save *save;	/* NULL: a migration was the last job */
+	bool save_over;
+
 	/* arriving */
 	struct migration_destination *destination;
 	bool arrived;
+	struct restore *restore;	/* instance_restore.c */
 };
 
 int instance_init(struct instance *inst, const struct run_config *config,
 		  struct error *err) __must_check;
 void instance_exit(struct instance *inst);
 
-/* Build the VM of @tree into inst->vm. */
+/* Build the VM of @tree into inst->vm; see struct vm_config. */
 int instance_create_vm(struct instance *inst, const void *tree, bool incoming,
-		       struct error *err) __must_check;
+		       const struct vm_memory_file *memory, struct error *err)
+	__must_check;
 /* End the process with @status: at once, or when the migration is over. */
 void instance_quit(struct instance *inst, int status);
 /* The same, told to clients as QEMU's ShutdownCause @reason. */
@@ -64,13 +70,36 @@ struct qmp_server instance_server(struct instance *inst);
 /* instance_migration.c */
 int instance_migrate(struct instance *inst, const struct migration_params *p,
 		     struct error *err) __must_check;
-/* A migration away is under way. */
+/* A migration away, or a save, is under way. */
 bool instance_is_leaving(const struct instance *inst);
-/* The latest migration's figures; false if there was none. */
+int instance_check_can_leave(struct instance *inst, struct error *err)
+	__must_check;
+/* Give that up; -EALREADY if it is too late. */
+int instance_cancel(struct instance *inst, struct error *err) __must_check;
+/* Take a job's notify to the loop's thread. Any thread. */
+void instance_post(struct instance *inst, const struct migration_stats *stats,
+		   void (*fn)(struct instance *inst,
+			      const struct migration_stats *stats));
+/* The event MIGRATION. */
+void instance_tell_stage(struct instance *inst,
+			 const struct migration_stats *stats);
+/* The VM is elsewhere now: end, unless somebody still asks about it. */
+void instance_left(struct instance *inst);
+/* From now on it is known here by its own name, unless it was given one. */
+void instance_take_name(struct instance *inst);
+/* The latest job's figures; false if there was none. */
 bool instance_migration_stats(struct instance *inst,
 			      struct migration_stats *out);
 int instance_listen(struct instance *inst, struct error *err) __must_check;
 void instance_migration_exit(struct instance *inst);
+
+/* instance_save.c */
+int instance_save(struct instance *inst, const char *path, bool keep,
+		  struct error *err) __must_check;
+
+/* instance_restore.c: from inst->config->restore */
+int instance_restore(struct instance *inst, struct error *err) __must_check;
+void instance_restore_exit(struct instance *inst);
 
 /* monitor.c: a line that was typed behind Ctrl-A c */
 void monitor_command(void *arg, const char *line);

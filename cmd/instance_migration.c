@@ -30,9 +30,9 @@ static void deliver_and_free(void *arg)
 }
 
 /* Posted rather than called: the pause must not wait for the loop. */
-static void post(struct instance *inst, const struct migration_stats *stats,
-		 void (*fn)(struct instance *inst,
-			    const struct migration_stats *stats))
+void instance_post(struct instance *inst, const struct migration_stats *stats,
+		   void (*fn)(struct instance *inst,
+			      const struct migration_stats *stats))
 {
 	struct notice now = { .inst = inst, .stats = *stats, .fn = fn };
 	struct notice *later = malloc(sizeof(*later));
@@ -45,8 +45,8 @@ static void post(struct instance *inst, const struct migration_stats *stats,
 	loop_post(&inst->loop, deliver_and_free, later);
 }
 
-static void send_event(struct instance *inst,
-		       const struct migration_stats *stats)
+void instance_tell_stage(struct instance *inst,
+			 const struct migration_stats *stats)
 {
 	json_t *data = json_pack("{s:s, s:s}", "status",
 				 qmp_migration_status(stats), "x-stage",
@@ -83,37 +83,53 @@ static void source_notice(struct instance *inst,
 		tell(inst, stats);
 		inst->source_over = true;
 	}
-	send_event(inst, stats);
+	instance_tell_stage(inst, stats);
 	if (!over)
 		return;
 	if (inst->quitting)
 		instance_quit(inst, inst->status);
-	else if (stats->outcome == MIGRATION_COMPLETED &&
-		 !control_clients(inst->control))
+	else if (stats->outcome == MIGRATION_COMPLETED)
+		instance_left(inst);
+}
+
+void instance_left(struct instance *inst)
+{
+	if (!control_clients(inst->control))
 		instance_quit(inst, 0);
 }
 
 static void on_source(void *arg, const struct migration_stats *stats)
 {
-	post(arg, stats, source_notice);
+	instance_post(arg, stats, source_notice);
 }
 
 bool instance_is_leaving(const struct instance *inst)
 {
-	return inst->source && !inst->source_over;
+	return (inst->source && !inst->source_over) ||
+	       (inst->save && !inst->save_over);
+}
+
+int instance_cancel(struct instance *inst, struct error *err)
+{
+	if (!inst->save)
+		return migration_source_cancel(inst->source, err);
+	snapshot_save_cancel(inst->save);
+	return 0;
 }
 
 bool instance_migration_stats(struct instance *inst,
 			      struct migration_stats *out)
 {
-	if (inst->source)
+	if (inst->save)
+		snapshot_save_stats(inst->save, out);
+	else if (inst->source)
 		migration_source_stats(inst->source, out);
 	else if (inst->destination)
 		migration_destination_stats(inst->destination, out);
-	return inst->source || inst->destination;
+	return inst->save || inst->source || inst->destination;
 }
 
-static int check_can_leave(struct instance *inst, struct error *err)
+int instance_check_can_leave(struct instance *inst, struct error *err)
 {
 	enum vm_state state;
 
@@ -121,7 +137,7 @@ static int check_can_leave(struct instance *inst, struct error *err)
 		return error_set(err, EAGAIN, "no VM has arrived here yet");
 	state = vm_get_state(inst->vm);
 	if (instance_is_leaving(inst))
-		return error_set(err, EBUSY, "a migration is under way already");
+		return error_set(err, EBUSY, "a migration or a save is under way already");
 	if (state != VM_RUNNING && state != VM_PAUSED)
 		return error_set(err, EBUSY, "the VM is in state %s; only a running or paused one can be moved",
 				 vm_state_name(state));
@@ -135,7 +151,7 @@ int instance_migrate(struct instance *inst, const struct migration_params *p,
 		.vm = inst->vm, .params = *p, .notify = on_source, .arg = inst,
 		.record_dir = inst->state_dir,
 	};
-	int ret = check_can_leave(inst, err);
+	int ret = instance_check_can_leave(inst, err);
 	char *uri;
 
 	if (!ret)
@@ -146,7 +162,9 @@ int instance_migrate(struct instance *inst, const struct migration_params *p,
 	if (!uri)
 		return error_set(err, ENOMEM, "no memory");
 	migration_source_destroy(inst->source);
+	snapshot_save_destroy(inst->save);
 	inst->source = NULL;
+	inst->save = NULL;
 	inst->source_over = false;
 	free(inst->uri);
 	inst->uri = uri;
@@ -171,7 +189,8 @@ static void do_build(void *arg)
 	b->ret = incoming_localize(b->inst->config, b->tree, b->len, &tree,
 				   b->err);
 	if (!b->ret)
-		b->ret = instance_create_vm(b->inst, tree, true, b->err);
+		b->ret = instance_create_vm(b->inst, tree, true, NULL,
+					    b->err);
 	free(tree);
 }
 
@@ -204,8 +223,7 @@ static void on_destroy(void *arg, struct vm *vm)
 	loop_call(&inst->loop, do_destroy, inst);
 }
 
-/* From now on it is known here by its own name, unless it was given one. */
-static void take_name(struct instance *inst)
+void instance_take_name(struct instance *inst)
 {
 	char path[PATH_MAX];
 	struct error err = ERROR_INIT;
@@ -229,15 +247,15 @@ static void destination_notice(struct instance *inst,
 		 migration_stage_name(stats->stage));
 	if (stats->outcome == MIGRATION_COMPLETED && !inst->arrived) {
 		inst->arrived = true;
-		take_name(inst);
+		instance_take_name(inst);
 		log_info(&inst->log, "arrived and running");
 	}
-	send_event(inst, stats);
+	instance_tell_stage(inst, stats);
 }
 
 static void on_destination(void *arg, const struct migration_stats *stats)
 {
-	post(arg, stats, destination_notice);
+	instance_post(arg, stats, destination_notice);
 }
 
 int instance_listen(struct instance *inst, struct error *err)
@@ -271,6 +289,8 @@ void instance_migration_exit(struct instance *inst)
 {
 	migration_source_destroy(inst->source);
 	migration_destination_destroy(inst->destination);
+	snapshot_save_destroy(inst->save);
+	inst->save = NULL;
 	inst->source = NULL;
 	inst->destination = NULL;
 	/* their last words may still wait for the loop, which has ended */

@@ -109,7 +109,21 @@ static int cancel(void *arg, json_t *args, json_t **result,
 
 	if (!instance_is_leaving(inst))	/* no error in QEMU either */
 		return 0;
-	return migration_source_cancel(inst->source, err);
+	return instance_cancel(inst, err);
+}
+
+static int save(void *arg, json_t *args, json_t **result, struct error *err)
+{
+	static const char *const known[] = { "file", "keep", NULL };
+	const char *file = NULL;
+	int ret = qmp_arg_known(args, known, err);
+
+	if (!ret)
+		ret = qmp_arg_string(args, "file", &file, err);
+	if (!ret && !file)
+		ret = error_set(err, EINVAL, "argument 'file': missing; accepted: a path");
+	return ret ? ret : instance_save(arg, file, json_is_true(
+					json_object_get(args, "keep")), err);
 }
 
 static int query_migrate(void *arg, json_t *args, json_t **result,
@@ -125,11 +139,12 @@ static int query_migrate(void *arg, json_t *args, json_t **result,
 const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
 	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s): move the VM there",
 	  migrate },
-	{ "migrate_cancel", "Give up the migration; the VM runs on here",
+	{ "migrate_cancel", "Give up the migration or save; the VM runs on here",
 	  cancel },
 	{ "migrate-set-parameters", "downtime-limit, max-pause, max-bandwidth, multifd-channels, timeout: defaults for migrate",
 	  set_parameters },
 	{ "query-migrate-parameters", "Those defaults", query_parameters },
+	{ "x-save", "file, keep: save the VM there, and end it unless keep", save },
 	{ "query-migrate", "Figures of the migration under way, or of the last one",
 	  query_migrate },
 };

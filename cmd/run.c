@@ -7,6 +7,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/instance.h"
+#include "cmd/run.h"
 #include "cmd/tree_build.h"
 #include "migration/record.h"
 #include "vmm/base/fd.h"
@@ -46,7 +47,7 @@ static int start_here(struct instance *inst, struct error *err)
 		ret = build_tree(inst, &tree, err);
 
 	if (!ret)
-		ret = instance_create_vm(inst, tree, false, err);
+		ret = instance_create_vm(inst, tree, false, NULL, err);
 	free(tree);
 	if (!ret)
 		ret = vm_boot(inst->vm, err);
@@ -60,6 +61,15 @@ static int start_here(struct instance *inst, struct error *err)
 	return ret;
 }
 
+static int start(struct instance *inst, struct error *err)
+{
+	if (inst->config->incoming)
+		return instance_listen(inst, err);
+	if (inst->config->restore)
+		return instance_restore(inst, err);
+	return start_here(inst, err);
+}
+
 static int run(const struct run_config *config)
 {
 	struct error err = ERROR_INIT;
@@ -68,8 +78,7 @@ static int run(const struct run_config *config)
 
 	if (ret)
 		return command_fail(&err);
-	ret = config->incoming ? instance_listen(&inst, &err) :
-				 start_here(&inst, &err);
+	ret = start(&inst, &err);
 	if (!ret)
 		loop_run(&inst.loop);
 	/* first the terminal's modes, then the message */
@@ -77,10 +86,19 @@ static int run(const struct run_config *config)
 	return ret ? command_fail(&err) : inst.status;
 }
 
+int run_checked(struct run_config *config)
+{
+	struct error err = ERROR_INIT;
+
+	if (!run_config_check(config, &err))
+		return run(config);
+	command_fail(&err);
+	return 2;
+}
+
 static int run_main(const struct command *cmd, int argc, char **argv)
 {
 	const char *args[OPTIONS_MAX_ARGS + 1];
-	struct error err = ERROR_INIT;
 	struct run_config config;
 	struct command full = *cmd;
 	int status;
@@ -88,13 +106,8 @@ static int run_main(const struct command *cmd, int argc, char **argv)
 	full.options = run_option_table;
 	full.noptions = run_option_count;
 	run_config_init(&config);
-	if (command_parse(&full, argc, argv, &config, args, &status)) {
-		status = 2;
-		if (run_config_check(&config, &err))
-			command_fail(&err);
-		else
-			status = run(&config);
-	}
+	if (command_parse(&full, argc, argv, &config, args, &status))
+		status = run_checked(&config);
 	run_config_exit(&config);
 	return status;
 }

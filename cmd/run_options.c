@@ -203,9 +203,45 @@ static int option_log(const struct option_spec *spec, void *field,
 
 #define FIELD(member) .offset = offsetof(struct run_config, member)
 
+/* Rows that two tables have. */
+#define OPTION_NAME \
+	{ "name", "NAME", "Name of the VM (default: vm and the process id)", \
+	  .parse = option_name, FIELD(name) }
+
+#define OPTION_DISK \
+	{ "disk", "URI[,id=ID][,serial=S][,readonly=on][,direct=on]", \
+	  "A disk, again for each: a file, nbd://HOST[:PORT]/EXPORT,\n" \
+	  "nbd+unix:///EXPORT?socket=PATH, rbd:POOL/IMAGE[:conf=FILE]\n" \
+	  "[:id=USER]; \",,\" is a comma.\n" \
+	  "Of a VM that arrives: what stands here behind the disk ID", \
+	  .parse = option_disk }
+
+#define OPTION_NET \
+	{ "net", "tap[:NAME]|passt[:SOCKET][,id=ID][,mac=MAC]", \
+	  "A network card, again for each.\n" \
+	  "Of a VM that arrives: what stands here behind the card ID", \
+	  .parse = option_net }
+
+#define OPTION_SERIAL \
+	{ "serial", "stdio|null|file:PATH|unix:PATH|pty", \
+	  "Behind the serial port (default stdio)", \
+	  .parse = option_serial, FIELD(serial) }
+
+#define OPTION_CONTROL \
+	{ "control", "PATH", "Control socket (default: NAME.sock in the runtime\n" \
+	  "directory, $XDG_RUNTIME_DIR/godwit or /run/godwit)", \
+	  .parse = option_string, FIELD(control) }
+
+#define OPTION_PAUSED \
+	{ "paused", NULL, "Build the VM, but wait for `godwit resume`", \
+	  .parse = option_bool, FIELD(paused) }
+
+#define OPTION_LOG \
+	{ "log", "error|warn|info|debug", "What to tell (default warn)", \
+	  .parse = option_log, FIELD(log_level) }
+
 const struct option_spec run_option_table[] = {
-	{ "name", "NAME", "Name of the VM (default: vm and the process id)",
-	  .parse = option_name, FIELD(name) },
+	OPTION_NAME,
 	{ "kernel", "FILE", "Linux bzImage, or ELF with a PVH note",
 	  .parse = option_string, FIELD(kernel) },
 	{ "initrd", "FILE", "Initial RAM disk",
@@ -220,38 +256,40 @@ const struct option_spec run_option_table[] = {
 	  .parse = option_memory },
 	{ "cpu", "MODEL", "CPU model: host (default), kvm64, x86-64-v2, ...",
 	  .parse = option_string, FIELD(cpu_model) },
-	{ "disk", "URI[,id=ID][,serial=S][,readonly=on][,direct=on]",
-	  "A disk, again for each: a file, nbd://HOST[:PORT]/EXPORT,\n"
-	  "nbd+unix:///EXPORT?socket=PATH, rbd:POOL/IMAGE[:conf=FILE]\n"
-	  "[:id=USER]; \",,\" is a comma.\n"
-	  "With --incoming: what stands here behind the disk ID",
-	  .parse = option_disk },
-	{ "net", "tap[:NAME]|passt[:SOCKET][,id=ID][,mac=MAC]",
-	  "A network card, again for each.\n"
-	  "With --incoming: what stands here behind the card ID",
-	  .parse = option_net },
+	OPTION_DISK,
+	OPTION_NET,
 	{ "rng", "on|off", "Entropy device (default off)", .may_omit = true,
 	  .parse = option_bool, FIELD(rng) },
 	{ "console", "serial|virtio[:BACKEND]|none",
 	  "What the terminal is to the guest (default serial)",
 	  .parse = option_console, FIELD(console) },
-	{ "serial", "stdio|null|file:PATH|unix:PATH|pty",
-	  "Behind the serial port (default stdio)",
-	  .parse = option_serial, FIELD(serial) },
-	{ "control", "PATH", "Control socket (default: NAME.sock in the runtime\n"
-	  "directory, $XDG_RUNTIME_DIR/godwit or /run/godwit)",
-	  .parse = option_string, FIELD(control) },
+	OPTION_SERIAL,
+	OPTION_CONTROL,
 	{ "incoming", "tcp:HOST:PORT|unix:PATH",
 	  "Wait there for a VM that is moved to this host",
 	  .parse = option_uri, FIELD(incoming) },
 	{ "debug-exit", NULL, "Port 0x501: a byte written there ends the VM with\n"
 	  "that exit status", .parse = option_bool, FIELD(debug_exit) },
-	{ "paused", NULL, "Build the VM, but wait for `godwit resume`",
-	  .parse = option_bool, FIELD(paused) },
-	{ "log", "error|warn|info|debug", "What to tell (default warn)",
-	  .parse = option_log, FIELD(log_level) },
+	OPTION_PAUSED,
+	OPTION_LOG,
 };
 const unsigned int run_option_count = ARRAY_SIZE(run_option_table);
+
+const struct option_spec restore_option_table[] = {
+	OPTION_NAME,
+	OPTION_DISK,
+	OPTION_NET,
+	OPTION_SERIAL,
+	OPTION_CONTROL,
+	OPTION_PAUSED,
+	OPTION_LOG,
+	{ "verify", NULL, "Read all of the file first, and refuse one that was\n"
+	  "altered (without it, that is found while the VM runs)",
+	  .parse = option_bool, FIELD(verify) },
+	{ "again", NULL, "Although it was restored before: the disks are as they\n"
+	  "were when it was saved", .parse = option_bool, FIELD(again) },
+};
+const unsigned int restore_option_count = ARRAY_SIZE(restore_option_table);
 
 void run_config_init(struct run_config *c)
 {
@@ -281,21 +319,21 @@ static void check_incoming(const struct run_config *c, struct error *err)
 		{ "--console", c->console },
 		{ "--rng", c->rng },
 		{ "--debug-exit", c->debug_exit },
-		{ "--paused", c->paused },
+		{ "--paused", c->paused && c->incoming },
 	};
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(taken); i++)
 		if (taken[i].given)
-			error_add(err, EINVAL, "option %s: not with --incoming: the machine is described by the side that it comes from",
+			error_add(err, EINVAL, "option %s: not for a VM that arrives: the machine is described by the side that it comes from",
 				  taken[i].option);
 	for (i = 0; i < c->ndisks; i++)
 		if (!c->disk[i].id)
-			error_add(err, EINVAL, "option --disk %s: with --incoming it needs id=ID, to say which disk it stands behind",
+			error_add(err, EINVAL, "option --disk %s: of a VM that arrives: it needs id=ID, to say which disk it stands behind",
 				  c->disk[i].uri);
 	for (i = 0; i < c->nnets; i++)
 		if (!c->net[i].id)
-			error_add(err, EINVAL, "option --net %s: with --incoming it needs id=ID, to say which card it stands behind",
+			error_add(err, EINVAL, "option --net %s: of a VM that arrives: it needs id=ID, to say which card it stands behind",
 				  c->net[i].backend);
 }
 
@@ -318,7 +356,7 @@ static void check_ids(const struct run_config *c, struct error *err)
 
 int run_config_check(const struct run_config *c, struct error *err)
 {
-	if (c->incoming)
+	if (c->incoming || c->restore)
 		check_incoming(c, err);
 	else if (!c->kernel)
 		error_add(err, EINVAL, "option --kernel: missing; accepted: --kernel FILE, a Linux bzImage or an ELF file with a PVH note (or --incoming URI)");

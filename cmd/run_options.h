@@ -40,6 +40,8 @@ struct run_config {
 	const char *console;	/* "serial", "virtio[:BACKEND]", "none" */
 	const char *control;
 	const char *incoming;
+	const char *restore;	/* a file of `godwit save` */
+	bool again, verify;	/* of restore */
 	uint32_t cpus;		/* 0: not given */
 	uint64_t memory;	/* bytes, 0: not given */
 	bool shared;
@@ -59,6 +61,10 @@ extern const unsigned int run_option_count;
 
 void run_config_init(struct run_config *c);
 void run_config_exit(struct run_config *c);
+/* Those of them that a VM from elsewhere leaves open, and of `restore`. */
+extern const struct option_spec restore_option_table[];
+extern const unsigned int restore_option_count;
+
 /* What the options say together: ids twice, what --incoming forbids. Every
  * reason is in @err. */
 int run_config_check(const struct run_config *c, struct error *err)

@@ -104,11 +104,11 @@ class Qmp:
 class Vm:
     """A godwit process: a VM, or one that waits for one."""
 
-    def __init__(self, host, words, serial, log):
+    def __init__(self, host, command, words, serial, log):
         self.host, self.serial, self.log = host, serial, log
         with open(log, 'wb') as err:
             self.proc = subprocess.Popen(
-                [GODWIT, 'run', *words], env=host.env, stdout=err, stderr=err,
+                [GODWIT, command, *words], env=host.env, stdout=err, stderr=err,
                 stdin=subprocess.DEVNULL)
         self.pid = self.proc.pid
 
@@ -193,8 +193,9 @@ class Host:
     def path(self, name):
         return os.path.join(self.dir, name)
 
-    def start(self, *words, control=None):
-        """Any `godwit run`; its control socket answers on return."""
+    def start(self, *words, control=None, command='run'):
+        """Any `godwit run` or another command that makes a VM; its control
+        socket answers on return."""
         self.count += 1
         serial, named = (self.path(f'{kind}{self.count}')
                          for kind in ('serial', 'control'))
@@ -202,7 +203,7 @@ class Host:
         os.makedirs(os.path.dirname(control), exist_ok=True)
         log = self.path(f'log{self.count}')
         words = (*words, '--serial', 'file:' + serial, '--control', control)
-        vm = Vm(self, words, serial, log)
+        vm = Vm(self, command, words, serial, log)
         self.vms.append(vm)
         vm.control = control
         vm.qmp = vm.connect(control)
@@ -222,6 +223,10 @@ class Host:
         vm.uri = until(lambda: re.search(r'waiting for a VM at (\S+)',
                                          vm.said()), 'it listens')[1]
         return vm
+
+    def restore(self, path, *words):
+        return self.start(path, '--name', f'vm{self.count}', *words,
+                          command='restore')
 
     def run(self, *words):
         """Some other process, ended with the claim."""
