@@ -9,7 +9,7 @@
 #include "vmm/vm.h"
 
 #define SEND_NS (2 * NSEC_PER_SEC)
-#define GO_EXTRA_NS (10 * NSEC_PER_SEC)
+#define GO_EXTRA_NS (8 * NSEC_PER_SEC)
 
 static uint64_t lap(uint64_t *mark)
 {
@@ -39,15 +39,13 @@ static int send_running(struct migration_destination *d, struct channel *ch)
 			    now_ns() + SEND_NS, &ignored);
 }
 
-unsigned int destination_loading(void *ctx)
+static int load(struct migration_destination *d)
 {
-	struct migration_destination *d = ctx;
 	const struct wire_state *state = &d->state_head;
 	struct wire_prepared *a = &d->answer;
 	uint64_t mark = d->state_came;
 	int ret;
 
-	a->job = d->job;
 	a->fence_us = lap(&mark);
 	/* long done, but for a source that sent no round before */
 	ret = record_going(&d->record, &d->err);
@@ -56,14 +54,25 @@ unsigned int destination_loading(void *ctx)
 				   state->age_ns + (mark - d->state_came),
 				   &d->err);
 	a->load_us = lap(&mark);
-	message_free(&d->state);
 	if (ret == 0)
 		ret = d->ops->activate(d->vm, &d->err);
 	a->activate_us = lap(&mark);
+	return ret;
+}
+
+unsigned int destination_loading(void *ctx)
+{
+	struct migration_destination *d = ctx;
+	uint64_t pause = d->offer.max_pause_ms * NSEC_PER_MSEC;
+	/* a thread costs some of the pause: only if that may be long */
+	int ret = pause < MESSAGE_IDLE_NS / 2 ? load(d) :
+						destination_watched(d, load);
+
+	message_free(&d->state);
 	if (ret < 0)
 		return destination_event(d, DESTINATION_EV_FAILED);
-	d->go_deadline = now_ns() + GO_EXTRA_NS +
-			 d->offer.max_pause_ms * NSEC_PER_MSEC;
+	d->answer.job = d->job;
+	d->go_deadline = now_ns() + GO_EXTRA_NS + pause;
 	/* if it can't be sent, the source has not seen it: no GO will come,
 	 * but from a QUERY; PREPARED finds out */
 	d->prepared = true;

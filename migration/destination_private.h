@@ -94,6 +94,9 @@ int destination_check_offer(const struct wire_offer *offer, struct error *err);
 /* EV_STOP if the process ends, else @event. */
 unsigned int destination_event(struct migration_destination *d,
 			       unsigned int event);
+/* Do @work, which may take long, while the source is given signs of life. */
+int destination_watched(struct migration_destination *d,
+			int (*work)(struct migration_destination *d));
 
 /*
  * Visitors: connections that came while the job is known. Accept one, answer

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "migration/destination_private.h"
+#include "migration/pinger.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 #include "vmm/state/state.h"
@@ -12,159 +13,9 @@
 #include "vmm/vm.h"
 
 #define HELLO_NS (2 * NSEC_PER_SEC)
-#define OFFER_NS (30 * NSEC_PER_SEC)
-#define CHANNELS_NS (10 * NSEC_PER_SEC)
-#define IDLE_NS (60 * NSEC_PER_SEC)
-#define PART_NS (500 * NSEC_PER_MSEC)
-
-void destination_part(struct channel *ch)
-{
-	uint64_t deadline = now_ns() + PART_NS;
-	struct error ignored = ERROR_INIT;
-	char drop[4096];
-	struct iovec iov;
-
-	/* closing with unread bytes would reset the connection, and the
-	 * other side might never read why */
-	if (ch->fd >= 0)
-		channel_finish(ch);
-	do
-		iov = (struct iovec){ .iov_base = drop,
-				      .iov_len = sizeof(drop) };
-	while (ch->fd >= 0 && now_ns() < deadline &&
-	       channel_readv(ch, &iov, 1, 1, deadline, &ignored) > 0);
-	channel_close(ch);
-}
-
-void destination_refuse(struct channel *ch, const char *why)
-{
-	struct error ignored = ERROR_INIT;
-
-	(void)!message_send(ch, WIRE_REFUSE, why, strlen(why), NULL, 0,
-			    now_ns() + NSEC_PER_SEC, &ignored);
-	destination_part(ch);
-}
-
-static int read_hello(struct channel *ch, struct wire_hello *hello,
-		      uint64_t deadline, struct error *err)
-{
-	uint8_t buf[WIRE_HELLO_SIZE];
-	struct wire_hello answer;
-	struct message m;
-	int ret = message_recv(ch, &m, deadline, err);
-
-	if (ret == 0 && m.type != WIRE_HELLO)
-		ret = error_set(err, EPROTO, "%s instead of HELLO",
-				wire_type_name(m.type));
-	if (ret == 0)
-		ret = wire_hello_decode(m.payload, m.len, hello, err);
-	message_free(&m);
-	if (ret < 0)
-		return ret;
-	answer = *hello;
-	answer.oldest = answer.newest = WIRE_VERSION;
-	return message_send(ch, WIRE_HELLO, buf,
-			    wire_hello_encode(buf, &answer), NULL, 0, deadline,
-			    err);
-}
-
-int destination_visitor(struct migration_destination *d, struct channel *ch,
-			struct wire_hello *hello, uint64_t deadline,
-			struct error *err)
-{
-	int ret = channel_accept(&d->listener, ch, err);
-
-	if (ret < 0)
-		return ret;
-	ch->cancel_fd = d->stop_fd;
-	ret = read_hello(ch, hello, MIN(deadline, now_ns() + HELLO_NS), err);
-	if (ret < 0) {
-		log_warn(&d->cfg.log, "migration: visitor sent away: %s",
-			 err->msg);
-		destination_refuse(ch, err->msg);
-	}
-	return ret;
-}
-
-bool destination_asked(struct channel *ch, const struct wire_job *job)
-{
-	struct error err = ERROR_INIT;
-	struct wire_job asked;
-	struct message m;
-	bool ours = false;
-
-	if (message_recv(ch, &m, now_ns() + HELLO_NS, &err) == 0 &&
-	    m.type == WIRE_QUERY &&
-	    wire_job_decode(m.payload, m.len, &asked, &err) == 0)
-		ours = wire_job_equal(&asked, job);
-	message_free(&m);
-	if (!ours)
-		destination_refuse(ch, "no such job here");
-	return ours;
-}
-
-/* A QUERY while no job is under way: only the dead are remembered. */
-static void answer_query(struct migration_destination *d, struct channel *ch)
-{
-	struct error ignored = ERROR_INIT;
-
-	if (now_ns() >= d->dead_until) {
-		destination_refuse(ch, "no such job here");
-		return;
-	}
-	if (!destination_asked(ch, &d->dead))
-		return;
-	(void)!message_send_job(ch, WIRE_DEAD, &d->dead,
-				"the copy was destroyed",
-				now_ns() + NSEC_PER_SEC, &ignored);
-	destination_part(ch);
-}
-
-unsigned int destination_listening(void *ctx)
-{
-	struct migration_destination *d = ctx;
-
-	for (;;) {
-		struct error err = ERROR_INIT;
-		struct wire_hello hello;
-		struct channel ch;
-
-		if (channel_wait_fd(d->listener.fd, POLLIN, d->stop_fd, 0) < 0)
-			return DESTINATION_EV_STOP;
-		if (destination_visitor(d, &ch, &hello, UINT64_MAX, &err) < 0)
-			continue;
-		if (hello.role == WIRE_ROLE_CONTROL) {
-			d->control = ch;
-			d->job = hello.job;
-			return DESTINATION_EV_HELLO;
-		}
-		if (hello.role == WIRE_ROLE_QUERY)
-			answer_query(d, &ch);
-		else
-			destination_refuse(&ch, "a bulk channel without a job");
-	}
-}
-
-unsigned int destination_mourning(void *ctx)
-{
-	struct migration_destination *d = ctx;
-
-	while (channel_wait_fd(d->listener.fd, POLLIN, d->stop_fd,
-			       d->dead_until) == 0) {
-		struct error err = ERROR_INIT;
-		struct wire_hello hello;
-		struct channel ch;
-
-		if (destination_visitor(d, &ch, &hello, d->dead_until,
-					&err) < 0)
-			continue;
-		if (hello.role == WIRE_ROLE_QUERY)
-			answer_query(d, &ch);
-		else
-			destination_refuse(&ch, "no migration is expected here any more");
-	}
-	return destination_event(d, DESTINATION_EV_OVER);
-}
+#define OFFER_NS (8 * NSEC_PER_SEC)
+#define CHANNELS_NS (8 * NSEC_PER_SEC)
+#define LOOK_NS (500 * NSEC_PER_MSEC)
 
 int destination_check_offer(const struct wire_offer *offer, struct error *err)
 {
@@ -212,10 +63,46 @@ static int build(struct migration_destination *d)
 	return ret < 0 ? ret : keep_record(d);
 }
 
+/* What the source may say while it has to wait: CANCEL. */
+static int hear_cancel(struct migration_destination *d, const struct message *m)
+{
+	char why[WIRE_MAX_TEXT + 1];
+	struct wire_job job;
+	int ret;
+
+	if (m->type != WIRE_CANCEL)
+		return error_set(&d->err, EPROTO, "unexpected %s",
+				 wire_type_name(m->type));
+	ret = wire_reason_decode(m->payload, m->len, &job, why, &d->err);
+	return ret < 0 ? ret : error_set(&d->err, ECANCELED, "source: %s", why);
+}
+
+int destination_watched(struct migration_destination *d,
+			int (*work)(struct migration_destination *d))
+{
+	struct error gone = ERROR_INIT;
+	struct pinger pinger;
+	struct message m;
+	int ret, news;
+
+	pinger_start(&pinger, &d->control, NULL, NULL);
+	ret = work(d);
+	news = pinger_stop(&pinger, &m, &gone);
+	if (ret == 0 && news == 1)
+		ret = hear_cancel(d, &m);
+	else if (ret == 0 && news < 0)
+		ret = error_set(&d->err, gone.code, "%s", gone.msg);
+	message_free(&m);
+	return ret;
+}
+
 static int recv_offer(struct migration_destination *d)
 {
 	struct message m;
-	int ret = message_recv(&d->control, &m, now_ns() + OFFER_NS, &d->err);
+	int ret;
+
+	d->control.idle_ns = MESSAGE_IDLE_NS;
+	ret = message_recv(&d->control, &m, now_ns() + OFFER_NS, &d->err);
 
 	if (ret == 0 && m.type != WIRE_OFFER)
 		ret = error_set(&d->err, EPROTO, "%s instead of OFFER",
@@ -223,17 +110,18 @@ static int recv_offer(struct migration_destination *d)
 	if (ret == 0)
 		ret = wire_offer_decode(m.payload, m.len, &d->offer, &d->err);
 	if (ret == 0)
-		ret = build(d);
+		ret = destination_watched(d, build);
 	d->offer.tree = NULL;
 	message_free(&m);
 	return ret;
 }
 
-static int accept_bulk(struct migration_destination *d, uint64_t deadline)
+/* Each channel that comes gives the next one as much time. */
+static int accept_bulk(struct migration_destination *d, uint64_t *deadline)
 {
 	struct wire_hello hello;
 	struct channel ch;
-	int ret = destination_visitor(d, &ch, &hello, deadline, &d->err);
+	int ret = destination_visitor(d, &ch, &hello, *deadline, &d->err);
 
 	if (ret < 0) {
 		/* a stranger's bad manners are not this job's failure */
@@ -249,28 +137,21 @@ static int accept_bulk(struct migration_destination *d, uint64_t deadline)
 	ret = ram_recv_add(&d->ram, hello.channel, &ch, &d->err);
 	if (ret < 0)
 		channel_close(&ch);
+	*deadline = now_ns() + CHANNELS_NS;
 	return ret;
 }
 
 /*
- * The source says nothing on control before all channels are there: what comes
- * is its CANCEL, or the end. Without looking, a source that gave up would keep
- * this side busy until the channels' time is over.
+ * Without looking here, a source that gave up would keep this side busy until
+ * the channels' time is over.
  */
 static int hear_source(struct migration_destination *d)
 {
-	char why[WIRE_MAX_TEXT + 1];
-	struct wire_job job;
 	struct message m;
-	int ret = message_recv(&d->control, &m, now_ns() + HELLO_NS, &d->err);
+	int ret = message_next(&d->control, &m, now_ns() + HELLO_NS, &d->err);
 
-	if (ret == 0 && m.type != WIRE_CANCEL)
-		ret = error_set(&d->err, EPROTO, "unexpected %s",
-				wire_type_name(m.type));
-	if (ret == 0)
-		ret = wire_reason_decode(m.payload, m.len, &job, why, &d->err);
-	if (ret == 0)
-		ret = error_set(&d->err, ECANCELED, "source: %s", why);
+	if (ret == 1)
+		ret = hear_cancel(d, &m);
 	message_free(&m);
 	return ret;
 }
@@ -290,8 +171,8 @@ static int wait_visitor(struct migration_destination *d, uint64_t deadline)
 		if (p[2].revents)
 			return error_set(&d->err, ECANCELED,
 					 "this side was told to end");
-		if (p[1].revents)
-			return hear_source(d);
+		if (p[1].revents && hear_source(d) < 0)
+			return -d->err.code;
 		if (p[0].revents)
 			return 0;
 	}
@@ -306,7 +187,7 @@ static int accept_channels(struct migration_destination *d)
 	while (ret == 0 && !ram_recv_complete(&d->ram)) {
 		ret = wait_visitor(d, deadline);
 		if (ret == 0)
-			ret = accept_bulk(d, deadline);
+			ret = accept_bulk(d, &deadline);
 	}
 	return ret;
 }
@@ -367,9 +248,10 @@ static unsigned int take_message(struct migration_destination *d,
 	struct wire_round round;
 	struct wire_job job;
 	struct message m;
-	int ret = message_recv(&d->control, &m, now_ns() + IDLE_NS, &d->err);
+	int ret = message_next(&d->control, &m, now_ns() + MESSAGE_IDLE_NS,
+			       &d->err);
 
-	if (ret < 0)
+	if (ret <= 0)
 		goto out;
 	if (m.type == WIRE_CANCEL) {
 		ret = wire_reason_decode(m.payload, m.len, &job, why, &d->err);
@@ -398,6 +280,18 @@ out:
 	return ret < 0 ? DESTINATION_EV_FAILED : 0;
 }
 
+/* When the source was heard of last, and what of its pages had come then. */
+struct heard {
+	uint64_t at;
+	uint64_t bytes;
+};
+
+/* In the pause it says nothing, for as long as that may be. */
+static uint64_t silence_ns(const struct migration_destination *d)
+{
+	return MESSAGE_IDLE_NS + d->offer.max_pause_ms * NSEC_PER_MSEC;
+}
+
 static int answer_round(struct migration_destination *d, uint32_t number)
 {
 	struct wire_round round = { .round = number };
@@ -405,36 +299,38 @@ static int answer_round(struct migration_destination *d, uint32_t number)
 
 	return message_send(&d->control, WIRE_ROUND, buf,
 			    wire_round_encode(buf, &round), NULL, 0,
-			    now_ns() + IDLE_NS, &d->err);
+			    now_ns() + MESSAGE_IDLE_NS, &d->err);
 }
 
 /* Wait for a message, a fence, or the end; 0, or -errno and d->err. */
-static int wait_news(struct migration_destination *d)
+static int wait_news(struct migration_destination *d, struct heard *heard)
 {
 	struct pollfd p[] = {
 		{ .fd = d->control.fd, .events = POLLIN },
 		{ .fd = d->ram.event_fd, .events = POLLIN },
 		{ .fd = d->stop_fd, .events = POLLIN },
 	};
+	int n = poll(p, ARRAY_SIZE(p), LOOK_NS / NSEC_PER_MSEC);
 	uint64_t bytes = ram_recv_bytes(&d->ram);
-	int n;
 
-	do
-		n = poll(p, ARRAY_SIZE(p), (int)(IDLE_NS / NSEC_PER_MSEC));
-	while (n < 0 && errno == EINTR);
-	fd_event_take(d->ram.event_fd);
-	if (p[2].revents)
+	if (n > 0)
+		fd_event_take(d->ram.event_fd);
+	if (n > 0 && p[2].revents)
 		return error_set(&d->err, ECANCELED, "this side was told to end");
-	if (n == 0 && bytes == ram_recv_bytes(&d->ram))
+	if (n || bytes != heard->bytes)
+		*heard = (struct heard){ now_ns(), bytes };
+	if (now_ns() - heard->at >= silence_ns(d))
 		return error_set(&d->err, ETIMEDOUT,
-				 "nothing came from the source for %llu s",
-				 (unsigned long long)(IDLE_NS / NSEC_PER_SEC));
-	return p[0].revents ? 1 : 0;
+				 "no sign of life from the source for %llu ms",
+				 (unsigned long long)
+				 (silence_ns(d) / NSEC_PER_MSEC));
+	return n > 0 && p[0].revents ? 1 : 0;
 }
 
 unsigned int destination_receiving(void *ctx)
 {
 	struct migration_destination *d = ctx;
+	struct heard heard = { .at = now_ns() };
 	struct wanted w = { 0 };
 	unsigned int event = 0;
 	int ret = 0;
@@ -455,7 +351,7 @@ unsigned int destination_receiving(void *ctx)
 			if (ret < 0)
 				break;
 		}
-		ret = wait_news(d);
+		ret = wait_news(d, &heard);
 		if (ret > 0)
 			event = take_message(d, &w);
 	}

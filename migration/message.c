@@ -2,6 +2,7 @@
 #include "migration/message.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,11 +43,17 @@ void message_free(struct message *m)
 	m->len = 0;
 }
 
+static uint64_t idle_of(const struct channel *ch)
+{
+	return ch->idle_ns ? ch->idle_ns : MESSAGE_IDLE_NS;
+}
+
 static int recv_one(struct channel *ch, struct message *m, uint64_t deadline,
 		    struct error *err)
 {
 	uint8_t header[WIRE_HEADER];
 	struct wire_header h;
+	uint64_t limit;
 	int ret = channel_read(ch, header, sizeof(header), deadline, err);
 
 	if (ret < 0)
@@ -60,31 +67,88 @@ static int recv_one(struct channel *ch, struct message *m, uint64_t deadline,
 	if (!m->payload)
 		return error_set(err, ENOMEM, "no memory for %zu bytes of %s",
 				 m->len, wire_type_name(h.type));
+	/* its length may be damaged: that must not take all the time there is */
+	limit = now_ns() + idle_of(ch);
+	if (!deadline || deadline > limit)
+		deadline = limit;
 	ret = channel_read(ch, m->payload, m->len, deadline, err);
 	if (ret < 0)
 		return ret;
 	return wire_crc_check(header, m->payload, m->len, err);
 }
 
+static bool means_something(enum wire_type type)
+{
+	return type < WIRE_PING || (type > WIRE_PONG && type < WIRE_NTYPES);
+}
+
+int message_next(struct channel *ch, struct message *m, uint64_t deadline,
+		 struct error *err)
+{
+	int ret;
+
+	memset(m, 0, sizeof(*m));
+	ret = recv_one(ch, m, deadline, err);
+	if (ret == 0 && means_something(m->type))
+		return 1;
+	if (ret == 0 && m->type == WIRE_PING)
+		ret = message_send(ch, WIRE_PONG, m->payload, m->len, NULL, 0,
+				   deadline, err);
+	message_free(m);
+	return ret;
+}
+
 int message_recv(struct channel *ch, struct message *m, uint64_t deadline,
 		 struct error *err)
 {
-	memset(m, 0, sizeof(*m));
-	for (;;) {
-		int ret = recv_one(ch, m, deadline, err);
+	int ret;
 
-		if (ret == 0 && m->type == WIRE_PING)
-			ret = message_send(ch, WIRE_PONG, m->payload, m->len,
-					   NULL, 0, deadline, err);
-		else if (ret == 0 && m->type < WIRE_PING)
-			return 0;
-		else if (ret == 0 && m->type > WIRE_PONG &&
-			 m->type < WIRE_NTYPES)
-			return 0;
-		message_free(m);
-		if (ret < 0)
-			return ret;
+	do
+		ret = message_next(ch, m, deadline, err);
+	while (ret == 0);
+	return ret < 0 ? ret : 0;
+}
+
+/* What @ret of a wait in message_await() says; 0: ask again. */
+static int silence(struct channel *ch, int ret, uint64_t heard, uint64_t idle,
+		   uint64_t deadline, struct error *err)
+{
+	uint64_t now = now_ns();
+
+	if (ret == -ECANCELED)
+		return error_set(err, ECANCELED, "cancelled");
+	if (ret != -ETIMEDOUT)
+		return error_set(err, -ret, "%s: %s", ch->peer,
+				 strerror(-ret));
+	if (now >= heard + idle)
+		return error_set(err, ETIMEDOUT,
+				 "%s: no sign of life for %llu ms", ch->peer,
+				 (unsigned long long)(idle / NSEC_PER_MSEC));
+	if (deadline && now >= deadline)
+		return error_set(err, ETIMEDOUT,
+				 "%s: lives, but does not get ahead", ch->peer);
+	return message_send(ch, WIRE_PING, NULL, 0, NULL, 0, heard + idle, err);
+}
+
+int message_await(struct channel *ch, struct message *m, int stop_fd,
+		  uint64_t deadline, struct error *err)
+{
+	uint64_t idle = idle_of(ch);
+	uint64_t heard = now_ns();
+	int ret = 0;
+
+	memset(m, 0, sizeof(*m));
+	while (ret == 0) {
+		ret = channel_wait_fd(ch->fd, POLLIN, stop_fd,
+				      now_ns() + idle / 4);
+		if (ret < 0) {
+			ret = silence(ch, ret, heard, idle, deadline, err);
+			continue;
+		}
+		ret = message_next(ch, m, 0, err);
+		heard = now_ns();
 	}
+	return ret < 0 ? ret : 0;
 }
 
 static int check_answer(const struct wire_hello *mine, const struct message *m,

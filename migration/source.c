@@ -279,6 +279,7 @@ static struct migration_source *source_new(
 	strcpy(s->uri, cfg->params.uri);
 	s->cfg.params.uri = s->uri;
 	channel_init(&s->control);
+	pinger_init(&s->pinger);
 	record_init(&s->record);
 	for (unsigned int i = 0; i < MIGRATION_MAX_CHANNELS; i++)
 		channel_init(&s->bulk[i]);

@@ -9,9 +9,10 @@
 #include "vmm/base/util.h"
 #include "vmm/state/state.h"
 
-#define CONNECT_NS (10 * NSEC_PER_SEC)
+#define CONNECT_NS (8 * NSEC_PER_SEC)
 #define ACCEPT_NS (60 * NSEC_PER_SEC)
-#define IDLE_NS (30 * NSEC_PER_SEC)
+#define BULK_NS (30 * NSEC_PER_SEC)
+#define ROUND_NS (60 * NSEC_PER_SEC)
 #define EXPLAIN_NS (500 * NSEC_PER_MSEC)
 
 static uint64_t since_us(uint64_t start)
@@ -108,7 +109,8 @@ static int connect_channel(struct migration_source *s, struct channel *ch,
 
 	if (ret == 0)
 		ret = message_hello(ch, &hello, deadline, &s->err);
-	ch->idle_ns = IDLE_NS;
+	/* of a bulk channel: control tells sooner whether the peer lives */
+	ch->idle_ns = role == WIRE_ROLE_BULK ? BULK_NS : MESSAGE_IDLE_NS;
 	return ret;
 }
 
@@ -167,14 +169,10 @@ static int keep_record(struct migration_source *s)
 unsigned int source_offering(void *ctx)
 {
 	struct migration_source *s = ctx;
-	uint64_t idle = s->control.idle_ns;
-	int ret;
+	int ret = send_offer(s);
 
-	s->control.idle_ns = 0;		/* building takes what it takes */
-	ret = send_offer(s);
 	if (ret == 0)
 		ret = recv_accept(s);
-	s->control.idle_ns = idle;
 	if (ret == 0)
 		ret = keep_record(s);
 	for (unsigned int i = 0; ret == 0 && i < s->nbulk; i++)
@@ -192,20 +190,44 @@ static int check(void *arg, struct error *err)
 {
 	struct migration_source *s = arg;
 	uint64_t timeout = s->cfg.params.timeout_s * NSEC_PER_SEC;
-	struct message m;
-	int ret;
 
 	if (timeout && !s->paused && now_ns() - s->progress.started > timeout)
 		return error_set(err, ETIMEDOUT,
 				 "not done within %u s (--timeout)",
 				 s->cfg.params.timeout_s);
-	if (!channel_readable(&s->control))
-		return 0;
-	ret = message_recv(&s->control, &m, now_ns() + EXPLAIN_NS, err);
-	if (ret == 0)
-		ret = farewell(&m, err);
+	return pinger_over(&s->pinger) ?
+		error_set(err, ECONNRESET, "the destination has left") : 0;
+}
+
+/* Whoever waits for room on a bulk channel wakes up. */
+static void peer_left(void *arg)
+{
+	struct migration_source *s = arg;
+
+	for (unsigned int i = 0; i < s->nbulk; i++)
+		channel_shutdown(&s->bulk[i]);
+}
+
+/* From here to unwatch() the control channel is the pinger's. */
+static void watch(struct migration_source *s)
+{
+	pinger_start(&s->pinger, &s->control, peer_left, s);
+}
+
+/* @ret is what was done meanwhile; what the destination said explains it. */
+static int unwatch(struct migration_source *s, int ret)
+{
+	struct error why = ERROR_INIT;
+	struct message m;
+	int news = pinger_stop(&s->pinger, &m, &why);
+
+	if (news == 1)
+		news = farewell(&m, &why);
 	message_free(&m);
-	return ret;
+	if (news == 0)
+		return ret;
+	s->err = why;
+	return news;
 }
 
 static int start_ram(struct migration_source *s)
@@ -249,7 +271,9 @@ static int end_round(struct migration_source *s)
 				   &s->err);
 	if (ret < 0)
 		return ret;
-	ret = message_recv(&s->control, &m, 0, &s->err);
+	/* what lies in the sockets may take long to get there */
+	ret = message_await(&s->control, &m, s->cancel_fd, now_ns() + ROUND_NS,
+			    &s->err);
 	if (ret == 0 && m.type == WIRE_ROUND)
 		ret = wire_round_decode(m.payload, m.len, &round, &s->err);
 	else if (ret == 0)
@@ -274,7 +298,7 @@ static void publish(struct migration_source *s)
 	pthread_mutex_unlock(&s->progress.lock);
 }
 
-/* One round, and what it taught. */
+/* One round, and what it taught. Watched before and after. */
 static int one_round(struct migration_source *s, struct policy_round *r)
 {
 	uint64_t start = now_ns();
@@ -283,13 +307,14 @@ static int one_round(struct migration_source *s, struct policy_round *r)
 	int ret;
 
 	s->round++;
-	ret = ram_send_pages(&s->ram, 0, &s->err);
+	ret = unwatch(s, ram_send_pages(&s->ram, 0, &s->err));
 	if (ret == 0)
 		ret = end_round(s);
 	if (ret < 0)
 		return ret;
 	r->sent = source_wire_bytes(s) - bytes;
 	r->sent_ns = now_ns() - start;
+	watch(s);
 	ret = ram_send_sync(&s->ram, &s->err);
 	s->synced = now_ns();
 	r->dirty = s->ram.dirty_pages << PAGE_SHIFT;
@@ -301,8 +326,10 @@ unsigned int source_copying(void *ctx)
 {
 	struct migration_source *s = ctx;
 	enum policy_verdict verdict = POLICY_CONTINUE;
-	int ret = start_ram(s);
+	int ret;
 
+	watch(s);
+	ret = start_ram(s);
 	while (ret == 0 && verdict == POLICY_CONTINUE) {
 		struct policy_round r;
 
@@ -317,6 +344,7 @@ unsigned int source_copying(void *ctx)
 	/* a sync takes milliseconds, so it is paid before the pause */
 	if (ret == 0 && verdict == POLICY_STOP)
 		ret = record_going(&s->record, &s->err);
+	ret = unwatch(s, ret);
 	if (ret < 0)
 		return failed(s);
 	return verdict == POLICY_STOP ? SOURCE_EV_CONVERGED : source_event(s);

@@ -12,7 +12,7 @@
 #include "migration/source_private.h"
 #include "vmm/base/util.h"
 
-#define RUNNING_NS (10 * NSEC_PER_SEC)
+#define RUNNING_NS (8 * NSEC_PER_SEC)
 #define RETURN_NS (10 * NSEC_PER_SEC)
 #define RETRY_NS (100 * NSEC_PER_MSEC)
 #define QUERY_NS (2 * NSEC_PER_SEC)

@@ -8,6 +8,7 @@
 
 #include "migration/channel.h"
 #include "migration/limiter.h"
+#include "migration/pinger.h"
 #include "migration/policy.h"
 #include "migration/ram_send.h"
 #include "migration/record.h"
@@ -61,6 +62,7 @@ struct migration_source {
 	struct channel control;
 	struct channel bulk[MIGRATION_MAX_CHANNELS];
 	unsigned int nbulk;
+	struct pinger pinger;		/* of control, while pages are sent */
 	struct limiter limiter;
 	struct ram_send ram;
 	bool ram_ready;
