@@ -204,6 +204,7 @@ int migration_destination_start(struct migration_destination **out,
 	record_init(&d->record);
 	migration_progress_init(&d->progress);
 	d->stop_fd = fd_event();
+	d->door_fd = -1;
 	ret = channel_listen(&d->listener, cfg->uri, err);
 	if (ret == 0 && pthread_create(&d->thread, NULL, destination_thread, d))
 		ret = error_set(err, EAGAIN, "no thread for a migration");

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "migration/destination_private.h"
+#include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
 #define HELLO_NS (2 * NSEC_PER_SEC)
@@ -61,15 +62,16 @@ static int read_hello(struct channel *ch, struct wire_hello *hello,
 			    err);
 }
 
-int destination_visitor(struct migration_destination *d, struct channel *ch,
-			struct wire_hello *hello, uint64_t deadline,
-			struct error *err)
+/* Let a visitor in and answer his HELLO, unless @cancel_fd comes first. */
+static int welcome(struct migration_destination *d, int cancel_fd,
+		   struct channel *ch, struct wire_hello *hello,
+		   uint64_t deadline, struct error *err)
 {
 	int ret = channel_accept(&d->listener, ch, err);
 
 	if (ret < 0)
 		return ret;
-	ch->cancel_fd = d->stop_fd;
+	ch->cancel_fd = cancel_fd;
 	ret = read_hello(ch, hello, MIN(deadline, now_ns() + HELLO_NS), err);
 	if (ret < 0) {
 		log_warn(&d->cfg.log, "migration: visitor sent away: %s",
@@ -77,6 +79,13 @@ int destination_visitor(struct migration_destination *d, struct channel *ch,
 		destination_refuse(ch, err->msg);
 	}
 	return ret;
+}
+
+int destination_visitor(struct migration_destination *d, struct channel *ch,
+			struct wire_hello *hello, uint64_t deadline,
+			struct error *err)
+{
+	return welcome(d, d->stop_fd, ch, hello, deadline, err);
 }
 
 bool destination_asked(struct channel *ch, const struct wire_job *job)
@@ -157,4 +166,44 @@ unsigned int destination_mourning(void *ctx)
 			destination_refuse(&ch, "no migration is expected here any more");
 	}
 	return destination_event(d, DESTINATION_EV_OVER);
+}
+
+/* -- while a VM is on its way here */
+
+static void *keep_door(void *arg)
+{
+	struct migration_destination *d = arg;
+
+	while (channel_wait_fd(d->listener.fd, POLLIN, d->door_fd, 0) == 0) {
+		struct error err = ERROR_INIT;
+		struct wire_hello hello;
+		struct channel ch;
+
+		if (welcome(d, d->door_fd, &ch, &hello, UINT64_MAX, &err) < 0)
+			continue;
+		/* a QUERY of this job is not for strangers: let it come again */
+		if (hello.role == WIRE_ROLE_QUERY &&
+		    wire_job_equal(&hello.job, &d->job))
+			channel_close(&ch);
+		else
+			destination_refuse(&ch, "busy with another migration");
+	}
+	return NULL;
+}
+
+void destination_keep_door(struct migration_destination *d)
+{
+	d->door_fd = fd_event();
+	if (d->door_fd >= 0 &&
+	    pthread_create(&d->door, NULL, keep_door, d))
+		fd_close(&d->door_fd);
+}
+
+void destination_leave_door(struct migration_destination *d)
+{
+	if (d->door_fd < 0)
+		return;
+	fd_event_signal(d->door_fd);
+	pthread_join(d->door, NULL);
+	fd_close(&d->door_fd);
 }

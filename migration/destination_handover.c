@@ -144,6 +144,7 @@ unsigned int destination_orphaned(void *ctx)
 	uint64_t deadline = now_ns() + d->cfg.go_wait_ms * NSEC_PER_MSEC;
 
 	channel_close(&d->control);
+	destination_leave_door(d);
 	while (channel_wait_fd(d->listener.fd, POLLIN, d->stop_fd,
 			       deadline) == 0) {
 		struct error err = ERROR_INIT;
@@ -238,6 +239,7 @@ unsigned int destination_lingering(void *ctx)
 	struct migration_destination *d = ctx;
 	uint64_t deadline = now_ns() + d->cfg.linger_ms * NSEC_PER_MSEC;
 
+	destination_leave_door(d);
 	for (uint64_t now = now_ns(); now < deadline; now = now_ns()) {
 		struct pollfd p[] = {
 			{ .fd = d->control.fd, .events = POLLIN },
@@ -279,6 +281,7 @@ unsigned int destination_discarding(void *ctx)
 	struct migration_destination *d = ctx;
 	struct migration_stats stats;
 
+	destination_leave_door(d);
 	/* the receivers write the memory that goes next */
 	if (d->ram_ready)
 		ram_recv_exit(&d->ram);

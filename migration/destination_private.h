@@ -53,6 +53,8 @@ struct migration_destination {
 	struct listener listener;
 	pthread_t thread;
 	int stop_fd;
+	pthread_t door;			/* tells visitors that it is busy */
+	int door_fd;			/* ends that; -1: nobody is there */
 	struct migration_progress progress;
 
 	/* the destination's thread alone */
@@ -107,6 +109,12 @@ int destination_visitor(struct migration_destination *d, struct channel *ch,
 			struct error *err);
 /* A visitor's QUERY: does it ask for @job? It is told REFUSE if not. */
 bool destination_asked(struct channel *ch, const struct wire_job *job);
+/*
+ * From RECEIVING on, the destination's thread has no time for visitors: another
+ * one tells them so, until somebody may come with a QUERY, or the job is over.
+ */
+void destination_keep_door(struct migration_destination *d);
+void destination_leave_door(struct migration_destination *d);
 /* Send REFUSE, so that it arrives. */
 void destination_refuse(struct channel *ch, const char *why);
 /* Close so that what was sent last is read by the other side. */

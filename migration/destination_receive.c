@@ -335,6 +335,7 @@ unsigned int destination_receiving(void *ctx)
 	unsigned int event = 0;
 	int ret = 0;
 
+	destination_keep_door(d);
 	while (!event && ret >= 0) {
 		ret = ram_recv_reached(&d->ram, w.round, w.state, &d->err);
 		if (ret < 0)

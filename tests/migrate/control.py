@@ -60,6 +60,21 @@ def the_bandwidth_limit_is_kept(host):
     assert sent / seconds < 24 * 1.25, f'{sent} MiB in {seconds} s'
 
 
+def a_second_source_is_told_that_the_destination_is_busy(host):
+    a = booted(host, RANDOM, 'dirtier')
+    b = host.listen()
+    c = booted(host)
+    slow(host, a, b)
+    report = c.migrate(b.uri)
+    assert report['status'] == 'failed', report
+    assert 'busy' in report['error-desc'], report
+    assert a.qmp('query-migrate')['status'] == 'active'
+    c.alive()
+    a.qmp('migrate_cancel')
+    assert a.outcome()['status'] == 'cancelled'
+    moved(c, b)
+
+
 def a_paused_vm_arrives_paused_and_goes_on_when_told(host):
     a = booted(host)
     a.qmp('stop')
@@ -175,6 +190,7 @@ CLAIMS = [
     cancelled_in_pre_copy_it_runs_on_and_can_move_again,
     a_guest_faster_than_the_link_is_told_so_and_runs_on,
     the_bandwidth_limit_is_kept,
+    a_second_source_is_told_that_the_destination_is_busy,
     a_paused_vm_arrives_paused_and_goes_on_when_told,
     a_paused_vm_that_could_not_move_stays_paused,
     the_report_has_every_figure,
