@@ -114,16 +114,16 @@ class Host:
             s.settimeout(timeout)
             s.sendall(command.encode() + b'\n')
             data = b''
-            while not re.search(rb'(^|\n)=\d+\n$', data):
+            while not (end := re.search(rb'\n=(\d+)\n$', data)):
                 chunk = s.recv(65536)
                 if not chunk:
                     raise EOFError(f'{self.name}: {command}: {data!r}')
                 data += chunk
-        text, _, status = data.decode('utf-8', 'replace').rstrip('\n') \
-            .rpartition('=')
-        if check and status != '0':
+        text = data[:end.start()].decode('utf-8', 'replace')
+        status = int(end[1])
+        if check and status:
             raise RuntimeError(f'{self.name}: {command}: {status}: {text}')
-        return int(status), text
+        return status, text
 
     def start(self, command, log):
         """Run in the background there; output goes to the file @log."""
