@@ -84,6 +84,13 @@ static void set_disk(struct localizer *l, const struct disk_option *d)
 	if (d->direct)
 		fdt_setprop(l->tree, node, "direct", NULL, 0);
 	set_string(l, node, "backend", d->uri);
+	if (d->werror)
+		set_string(l, node, "werror", d->werror);
+	if (d->rerror)
+		set_string(l, node, "rerror", d->rerror);
+	if (d->reconnect_s)
+		fdt_setprop_u32(l->tree, node, "reconnect-delay",
+				d->reconnect_s);
 }
 
 static void set_net(struct localizer *l, const struct net_option *n)

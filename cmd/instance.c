@@ -97,8 +97,8 @@ static void on_vm_event(void *arg, enum vm_event event, int value,
 		[VM_EVENT_RESET] = "RESET",
 		[VM_EVENT_SHUTDOWN] = "SHUTDOWN",
 		[VM_EVENT_POWERDOWN] = "POWERDOWN",
-		[VM_EVENT_IO_ERROR] = "BLOCK_IO_ERROR",
-		[VM_EVENT_IO_OK] = "X_BLOCK_IO_OK",
+		[VM_EVENT_DISK_LOST] = "X_DISK_LOST",
+		[VM_EVENT_DISK_FOUND] = "X_DISK_FOUND",
 	};
 	struct instance *inst = arg;
 	json_t *data = NULL;
@@ -112,6 +112,38 @@ static void on_vm_event(void *arg, enum vm_event event, int value,
 	json_decref(data);
 	if (event == VM_EVENT_SHUTDOWN)
 		instance_quit(inst, value);
+	if (event == VM_EVENT_DISK_FOUND) {
+		inst->disk_found = true;
+		instance_try_again(inst);
+	}
+}
+
+/* QEMU's event. */
+static void on_io_error(void *arg, const struct io_error *e)
+{
+	struct instance *inst = arg;
+	json_t *data = json_pack("{s:s, s:s, s:s, s:b, s:s}", "device",
+				 e->device, "operation",
+				 e->is_write ? "write" : "read", "action",
+				 e->stop ? "stop" : "report", "nospace",
+				 e->nospace, "reason", e->reason);
+
+	control_event(inst->control, "BLOCK_IO_ERROR", data);
+	json_decref(data);
+}
+
+void instance_try_again(struct instance *inst)
+{
+	struct error err = ERROR_INIT;
+
+	if (!inst->disk_found || instance_is_leaving(inst))
+		return;
+	inst->disk_found = false;
+	if (vm_get_state(inst->vm) != VM_IO_ERROR)
+		return;
+	log_info(&inst->log, "the disk is back, the VM goes on");
+	if (vm_run(inst->vm, &err))
+		log_error(&inst->log, "can't go on: %s", err.msg);
 }
 
 static void terminal_gone(void *arg)
@@ -159,6 +191,7 @@ int instance_create_vm(struct instance *inst, const void *tree, bool incoming,
 		.incoming = incoming,
 		.memory = memory,
 		.event = on_vm_event,
+		.io_error = on_io_error,
 		.event_arg = inst,
 		.chardev = open_chardev,
 		.chardev_arg = inst,

@@ -30,6 +30,7 @@ struct instance {
 	struct vm *vm;			/* NULL until one has arrived */
 	int status;			/* exit status */
 	bool quitting;			/* wait for the migration, then stop */
+	bool disk_found;		/* since that was looked at last */
 
 	char state_dir[PATH_MAX];	/* of migrations' records */
 
@@ -56,6 +57,9 @@ void instance_exit(struct instance *inst);
 int instance_create_vm(struct instance *inst, const void *tree, bool incoming,
 		       const struct vm_memory_file *memory, struct error *err)
 	__must_check;
+/* A VM that stopped for a disk goes on if one came back, unless it is being
+ * moved: then when that is over. */
+void instance_try_again(struct instance *inst);
 /* End the process with @status: at once, or when the migration is over. */
 void instance_quit(struct instance *inst, int status);
 /* The same, told to clients as QEMU's ShutdownCause @reason. */

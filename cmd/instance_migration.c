@@ -86,6 +86,7 @@ static void source_notice(struct instance *inst,
 	instance_tell_stage(inst, stats);
 	if (!over)
 		return;
+	instance_try_again(inst);
 	if (inst->quitting)
 		instance_quit(inst, inst->status);
 	else if (stats->outcome == MIGRATION_COMPLETED)
@@ -138,7 +139,7 @@ int instance_check_can_leave(struct instance *inst, struct error *err)
 	state = vm_get_state(inst->vm);
 	if (instance_is_leaving(inst))
 		return error_set(err, EBUSY, "a migration or a save is under way already");
-	if (state != VM_RUNNING && state != VM_PAUSED)
+	if (state != VM_RUNNING && state != VM_PAUSED && state != VM_IO_ERROR)
 		return error_set(err, EBUSY, "the VM is in state %s; only a running or paused one can be moved",
 				 vm_state_name(state));
 	return 0;

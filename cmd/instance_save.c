@@ -21,6 +21,7 @@ static void save_notice(struct instance *inst,
 	if (over) {
 		tell(inst, stats);
 		inst->save_over = true;
+		instance_try_again(inst);
 	}
 	instance_tell_stage(inst, stats);
 	if (!over)

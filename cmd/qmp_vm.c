@@ -213,7 +213,9 @@ static int stop(void *arg, json_t *args, json_t **result, struct error *err)
 	struct instance *inst = arg;
 	int ret = need_ownership(inst, err);
 
-	if (!ret && state_of(inst) == VM_RUNNING)
+	/* a VM that stopped for a disk doesn't go on by itself any more */
+	if (!ret && (state_of(inst) == VM_RUNNING ||
+		     state_of(inst) == VM_IO_ERROR))
 		vm_pause(inst->vm, VM_PAUSED);
 	return ret;
 }

@@ -73,6 +73,28 @@ static int parse_device(const char *value, char **copy, void *obj,
 	return ret;
 }
 
+static int on_error_key(const char **out, const char *value,
+			struct error *err)
+{
+	if (strcmp(value, "auto") && strcmp(value, "report") &&
+	    strcmp(value, "stop"))
+		return error_set(err, EINVAL, "on an error '%s'; accepted: auto, report, stop",
+				 value);
+	*out = value;
+	return 0;
+}
+
+static int reconnect_key(struct disk_option *d, const char *value,
+			 struct error *err)
+{
+	uint64_t v;
+	int ret = parse_number(value, 1, RUN_MAX_RECONNECT_S, &v, err);
+
+	if (!ret)
+		d->reconnect_s = (uint32_t)v;
+	return ret;
+}
+
 static int disk_key(void *obj, const char *key, const char *value,
 		    struct error *err)
 {
@@ -92,6 +114,12 @@ static int disk_key(void *obj, const char *key, const char *value,
 		return parse_bool(value, &d->readonly, err);
 	if (!strcmp(key, "direct"))
 		return parse_bool(value, &d->direct, err);
+	if (!strcmp(key, "werror"))
+		return on_error_key(&d->werror, value, err);
+	if (!strcmp(key, "rerror"))
+		return on_error_key(&d->rerror, value, err);
+	if (!strcmp(key, "reconnect-delay"))
+		return reconnect_key(d, value, err);
 	if (strcmp(key, "serial"))
 		return error_set(err, EINVAL, "unknown key '%s'", key);
 	if (strlen(value) > 20)		/* virtio 1.2, 5.2.6 */
@@ -209,10 +237,16 @@ static int option_log(const struct option_spec *spec, void *field,
 	  .parse = option_name, FIELD(name) }
 
 #define OPTION_DISK \
-	{ "disk", "URI[,id=ID][,serial=S][,readonly=on][,direct=on]", \
+	{ "disk", "URI[,id=ID][,KEY=VALUE...]", \
 	  "A disk, again for each: a file, nbd://HOST[:PORT]/EXPORT,\n" \
 	  "nbd+unix:///EXPORT?socket=PATH, rbd:POOL/IMAGE[:conf=FILE]\n" \
-	  "[:id=USER]; \",,\" is a comma.\n" \
+	  "[:id=USER]; \",,\" is a comma. Keys:\n" \
+	  "  serial=S, readonly=on, direct=on\n" \
+	  "  werror=, rerror= what a write, a read does that fails:\n" \
+	  "    report: tell the guest; stop: pause the VM and try again on\n" \
+	  "    resume; auto (default): stop if the disk is full or lost\n" \
+	  "  reconnect-delay=SECONDS until a lost NBD server counts as lost\n" \
+	  "    (default 10); the VM goes on when it is back\n" \
 	  "Of a VM that arrives: what stands here behind the disk ID", \
 	  .parse = option_disk }
 

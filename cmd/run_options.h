@@ -12,12 +12,16 @@
 
 #define RUN_MAX_DISKS 16
 #define RUN_MAX_NETS 8
+#define RUN_MAX_RECONNECT_S 86400
 
 struct disk_option {
 	char *copy;		/* owned: what the others point into */
 	const char *uri;
 	const char *id;		/* NULL: "disk" and its index */
 	const char *serial;
+	const char *werror;	/* NULL: not given, as the next two */
+	const char *rerror;
+	uint32_t reconnect_s;	/* 0: not given */
 	bool readonly;
 	bool direct;
 };

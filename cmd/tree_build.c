@@ -169,6 +169,10 @@ static void add_disk(struct builder *b, unsigned int i)
 	add_id(b, d->id, "disk", i);
 	disk_uri(b, d->uri);
 	str(b, "serial", d->serial);
+	str(b, "werror", d->werror);
+	str(b, "rerror", d->rerror);
+	if (d->reconnect_s)
+		u32(b, "reconnect-delay", d->reconnect_s);
 	flag(b, "readonly", d->readonly);
 	flag(b, "direct", d->direct);
 	end(b);

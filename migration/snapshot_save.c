@@ -105,8 +105,10 @@ static void run_again(struct snapshot_save *s)
 
 	if (s->gave_up)
 		ret = s->ops->activate(s->cfg.vm, &err);
-	if (ret < 0 || s->before != VM_RUNNING)
+	if (ret < 0)
 		s->ops->pause(s->cfg.vm, VM_PAUSED);
+	else if (s->before != VM_RUNNING)
+		s->ops->pause(s->cfg.vm, s->before);
 	else
 		ret = s->ops->run(s->cfg.vm, &err);
 	if (ret < 0)
@@ -157,7 +159,8 @@ static int save(struct snapshot_save *s)
 
 	stage(s, MIGRATION_STAGE_STOP_AND_COPY);
 	s->before = s->ops->get_state(s->cfg.vm);
-	if (s->before != VM_RUNNING && s->before != VM_PAUSED)
+	if (s->before != VM_RUNNING && s->before != VM_PAUSED &&
+	    s->before != VM_IO_ERROR)
 		return error_set(&s->err, EBUSY, "the VM came to its end meanwhile (%s)",
 				 vm_state_name(s->before));
 	s->paused = now_ns();

@@ -94,7 +94,8 @@ int snapshot_finish_file(struct snapshot_save *s, const void *state, size_t len)
 	clock_gettime(CLOCK_REALTIME, &now);
 	s->header.saved_ns = (uint64_t)now.tv_sec * NSEC_PER_SEC +
 			     (uint64_t)now.tv_nsec;
-	s->header.flags = s->before == VM_RUNNING ? SNAPSHOT_RUN : 0;
+	/* one that stopped for a disk tries again there */
+	s->header.flags = s->before == VM_PAUSED ? 0 : SNAPSHOT_RUN;
 	snapshot_header_encode(header, &s->header);
 	if (ret == 0)
 		ret = snapshot_write_at(s, header, sizeof(header), 0);

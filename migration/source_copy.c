@@ -88,7 +88,8 @@ int source_check_vm(struct migration_source *s)
 {
 	enum vm_state state = s->ops->get_state(s->cfg.vm);
 
-	if (state == VM_RUNNING || state == VM_PAUSED || state == VM_PRELAUNCH)
+	if (state == VM_RUNNING || state == VM_PAUSED ||
+	    state == VM_PRELAUNCH || state == VM_IO_ERROR)
 		return 0;
 	return error_set(&s->err, EINVAL, "a VM that is %s can't be moved",
 			 vm_state_name(state));

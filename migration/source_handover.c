@@ -58,11 +58,17 @@ static int last_pages(struct migration_source *s)
 	return ret < 0 ? ret : cap_check(s);
 }
 
+/* A VM that stopped for a disk tries again there, where the disk may work. */
+static bool should_run(const struct migration_source *s)
+{
+	return s->before == VM_RUNNING || s->before == VM_IO_ERROR;
+}
+
 static int send_state(struct migration_source *s, const void *fdt, size_t len)
 {
 	struct wire_state state = {
 		.round = s->round,
-		.flags = s->before == VM_RUNNING ? WIRE_STATE_RUN : 0,
+		.flags = should_run(s) ? WIRE_STATE_RUN : 0,
 		.age_ns = now_ns() - s->ops->saved_at(s->cfg.vm),
 	};
 	uint8_t buf[WIRE_STATE_SIZE];

@@ -44,8 +44,17 @@ enum vm_request {
 	VM_REQUEST_RESET = 1,	/* guest asked for a reboot */
 	VM_REQUEST_POWEROFF,	/* guest powered itself off */
 	VM_REQUEST_EXIT,	/* guest left with an exit code (debug-exit) */
-	VM_REQUEST_IO_ERROR,	/* a disk was lost and waits; text in log */
-	VM_REQUEST_IO_OK,	/* the disk is back */
+	VM_REQUEST_DISK_LOST,	/* a disk waits for its server; text in log */
+	VM_REQUEST_DISK_FOUND,	/* the disk is back */
+};
+
+/* A request that a disk could not carry out. Strings are the caller's. */
+struct io_error {
+	const char *device;	/* its id */
+	const char *reason;	/* one line for people */
+	bool is_write;
+	bool nospace;
+	bool stop;		/* the request is kept: the VM must stop */
 };
 
 /* What a device is given. The functions are the machine's, or a test's. */
@@ -70,6 +79,9 @@ struct device_env {
 			 int fd, bool add);
 	void (*request)(struct device_env *env, enum vm_request what,
 			int value);
+	/* Tell people and, if it must stop, pause the VM soon. Loop's thread,
+	 * dev->lock may be held. */
+	void (*io_error)(struct device_env *env, const struct io_error *e);
 	/* Host character device by name ("stdio", "null", "file:..."). */
 	struct chardev *(*chardev)(struct device_env *env, const char *name,
 				   struct error *err);

@@ -42,13 +42,18 @@ static void env_request(struct device_env *env, enum vm_request what,
 	case VM_REQUEST_EXIT:
 		vm_end(vm, VM_FATE_EXIT, value, "debug-exit");
 		break;
-	case VM_REQUEST_IO_ERROR:
-		vm_note_event(vm, VM_EVENT_IO_ERROR, value, "disk lost");
+	case VM_REQUEST_DISK_LOST:
+		vm_note_event(vm, VM_EVENT_DISK_LOST, value, "disk lost");
 		break;
-	case VM_REQUEST_IO_OK:
-		vm_note_event(vm, VM_EVENT_IO_OK, value, "disk found");
+	case VM_REQUEST_DISK_FOUND:
+		vm_note_event(vm, VM_EVENT_DISK_FOUND, value, "disk found");
 		break;
 	}
+}
+
+static void env_io_error(struct device_env *env, const struct io_error *e)
+{
+	vm_note_io_error(env->owner, e);
 }
 
 static struct chardev *env_chardev(struct device_env *env, const char *name,
@@ -85,6 +90,7 @@ void machine_env_init(struct vm *vm)
 		.irq = env_irq,
 		.ioeventfd = env_ioeventfd,
 		.request = env_request,
+		.io_error = env_io_error,
 		.chardev = env_chardev,
 		.idle = env_idle,
 	};

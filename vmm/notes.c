@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "vmm/base/fd.h"
+#include "vmm/vcpu.h"
 #include "vmm/vm_internal.h"
 
 struct note {
@@ -17,6 +18,9 @@ struct note {
 	enum vm_event event;
 	int value;
 	char detail[256];
+	struct io_error io;	/* device is NULL: it's none */
+	char device[48];
+	unsigned int runs;	/* of the VM, when that happened */
 };
 
 static void add(struct vm *vm, const struct note *from, const char *detail)
@@ -44,6 +48,16 @@ void vm_note_event(struct vm *vm, enum vm_event event, int value,
 		   const char *detail)
 {
 	add(vm, &(struct note){ .event = event, .value = value }, detail);
+}
+
+void vm_note_io_error(struct vm *vm, const struct io_error *e)
+{
+	struct note n = {
+		.io = *e, .runs = vm->runs
+	};
+
+	snprintf(n.device, sizeof(n.device), "%s", e->device);
+	add(vm, &n, e->reason);
 }
 
 /*
@@ -94,6 +108,33 @@ static void carry_out(struct vm *vm, const struct note *n)
 	}
 }
 
+/* A VM that the migration has stopped stays the migration's. */
+static void stop_for_disk(struct vm *vm)
+{
+	bool runs;
+
+	pthread_mutex_lock(&vm->lock);
+	runs = vm->state == VM_RUNNING;
+	if (runs)
+		vm->state = VM_IO_ERROR;
+	pthread_mutex_unlock(&vm->lock);
+	if (!runs)
+		return;
+	vcpus_pause(vm);
+	vm_note_event(vm, VM_EVENT_STOP, 0, vm_state_name(VM_IO_ERROR));
+}
+
+static void io_error(struct vm *vm, struct note *n)
+{
+	/* run since then, it has begun to try again */
+	if (n->io.stop && n->runs == vm->runs)
+		stop_for_disk(vm);
+	n->io.device = n->device;
+	n->io.reason = n->detail;
+	if (vm->cfg.io_error)
+		vm->cfg.io_error(vm->cfg.event_arg, &n->io);
+}
+
 static void on_notes(void *arg, uint32_t events)
 {
 	struct vm *vm = arg;
@@ -107,6 +148,8 @@ static void on_notes(void *arg, uint32_t events)
 	fd_event_signal(vm->note_fd.fd);
 	if (n->fate)
 		carry_out(vm, n);
+	else if (n->io.device)
+		io_error(vm, n);
 	else
 		vm->cfg.event(vm->cfg.event_arg, n->event, n->value,
 			      n->detail);

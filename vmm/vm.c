@@ -15,15 +15,12 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm_internal.h"
 
-#define ANNOUNCE_ROUNDS 5
-#define ANNOUNCE_FIRST_MS 50
-#define ANNOUNCE_STEP_MS 100
-
 static const char *const state_names[] = {
 	[VM_PRELAUNCH] = "prelaunch",
 	[VM_INMIGRATE] = "inmigrate",
 	[VM_RUNNING] = "running",
 	[VM_PAUSED] = "paused",
+	[VM_IO_ERROR] = "io-error",
 	[VM_FINISH_MIGRATE] = "finish-migrate",
 	[VM_POSTMIGRATE] = "postmigrate",
 	[VM_SHUTDOWN] = "shutdown",
@@ -144,7 +141,6 @@ static int build(struct vm *vm, struct error *err)
 	return machine_create_devices(vm, err);
 }
 
-static void on_announce(void *arg);
 static void on_reset(void *arg);
 
 int vm_create(struct vm **out, const struct vm_config *cfg, struct error *err)
@@ -163,7 +159,7 @@ int vm_create(struct vm **out, const struct vm_config *cfg, struct error *err)
 	vm->state = cfg->incoming ? VM_INMIGRATE : VM_PRELAUNCH;
 	list_init(&vm->devices);
 	list_init(&vm->notes);
-	loop_timer_init(&vm->announce, on_announce, vm);
+	vm_announce_init(vm);
 	loop_timer_init(&vm->reset, on_reset, vm);
 	bus_init(&vm->pio);
 	bus_init(&vm->mmio);
@@ -370,12 +366,13 @@ static int stop_devices(struct vm *vm, struct error *err)
 	return 0;
 }
 
-int vm_run(struct vm *vm, struct error *err)
+static int run(struct vm *vm, struct error *err)
 {
 	uint64_t since = vm->loaded_at;
-	int ret = in_loop(vm, start_devices, err);
+	int ret = start_devices(vm, err);
 
 	vm->loaded_at = 0;
+	vm->runs++;
 	if (!ret && since)
 		ret = arch_clock_start(vm->arch, now_ns() - since, err);
 	if (ret < 0)
@@ -383,6 +380,12 @@ int vm_run(struct vm *vm, struct error *err)
 	vm_set_state(vm, VM_RUNNING);
 	vcpus_resume(vm);
 	return 0;
+}
+
+/* In the loop's turn, in which no disk can ask for a stop half-way. */
+int vm_run(struct vm *vm, struct error *err)
+{
+	return in_loop(vm, run, err);
 }
 
 void vm_pause(struct vm *vm, enum vm_state state)
@@ -420,35 +423,6 @@ int vm_quiesce(struct vm *vm, uint64_t deadline, struct error *err)
 		error_set(err, ESHUTDOWN, "the guest is shutting down or rebooting");
 	pthread_mutex_unlock(&vm->lock);
 	return err->code ? -err->code : 0;
-}
-
-static void on_announce(void *arg)
-{
-	struct vm *vm = arg;
-	struct device *dev;
-	unsigned int round = vm->announce_round++;
-	uint64_t gap = ANNOUNCE_FIRST_MS + ANNOUNCE_STEP_MS * round;
-
-	list_for_each(dev, &vm->devices, link)
-		if (dev->class->announce)
-			dev->class->announce(dev, round);
-	if (vm->announce_round < ANNOUNCE_ROUNDS)
-		loop_timer_set(vm->loop, &vm->announce,
-			       now_ns() + gap * NSEC_PER_MSEC);
-}
-
-static int start_announce(struct vm *vm, struct error *err)
-{
-	vm->announce_round = 0;
-	on_announce(vm);
-	return 0;
-}
-
-void vm_announce(struct vm *vm)
-{
-	struct error ignored = ERROR_INIT;
-
-	in_loop(vm, start_announce, &ignored);
 }
 
 static int finish_reset(struct vm *vm, struct error *err)

@@ -31,6 +31,7 @@ enum vm_state {
 	VM_INMIGRATE,		/* built from an offer, waiting for its state */
 	VM_RUNNING,
 	VM_PAUSED,		/* by the user */
+	VM_IO_ERROR,		/* by a disk that kept a request it can't do */
 	VM_FINISH_MIGRATE,	/* stopped by the migration, not yet given away */
 	VM_POSTMIGRATE,		/* runs elsewhere now */
 	VM_SHUTDOWN,		/* the guest powered off, or is gone */
@@ -43,8 +44,8 @@ enum vm_event {
 	VM_EVENT_RESET,		/* the guest rebooted */
 	VM_EVENT_SHUTDOWN,	/* the VM is over; value = exit status */
 	VM_EVENT_POWERDOWN,	/* the power button was pressed */
-	VM_EVENT_IO_ERROR,	/* a disk waits for its server */
-	VM_EVENT_IO_OK,
+	VM_EVENT_DISK_LOST,	/* a disk waits for its server */
+	VM_EVENT_DISK_FOUND,
 };
 
 struct vm_config {
@@ -60,7 +61,9 @@ struct vm_config {
 	/* In the loop's thread. @detail is a word or a sentence, never NULL. */
 	void (*event)(void *arg, enum vm_event event, int value,
 		      const char *detail);
-	void *event_arg;
+	/* A request failed; the VM was paused if e->stop. May be NULL. */
+	void (*io_error)(void *arg, const struct io_error *e);
+	void *event_arg;	/* of both */
 	/* Host character device by name; NULL and @err if there is none. */
 	struct chardev *(*chardev)(void *arg, const char *name,
 				   struct error *err);
@@ -87,6 +90,7 @@ struct vm {
 	pthread_cond_t idle;		/* a device became idle */
 	enum vm_state state;
 	bool fate_pending;		/* the guest is on its way out */
+	unsigned int runs;		/* times it was run; loop only */
 	struct list notes;		/* for the loop: events, fates */
 	struct loop_fd note_fd;		/* eventfd that says so */
 	bool active;			/* devices hold their locks; loop only */
@@ -120,7 +124,8 @@ int vm_boot(struct vm *vm, struct error *err) __must_check;
 int vm_activate(struct vm *vm, struct error *err) __must_check;
 int vm_deactivate(struct vm *vm, struct error *err) __must_check;
 
-/* Start devices and let the vCPUs run. Any thread. */
+/* Start devices, which try again what they kept, and let the vCPUs run. Any
+ * thread. */
 int vm_run(struct vm *vm, struct error *err) __must_check;
 
 /* Stop all vCPUs outside of guest mode and enter @state. On return no vCPU

@@ -19,6 +19,9 @@ void vm_end(struct vm *vm, enum vm_fate fate, int value, const char *why);
 void vm_note_event(struct vm *vm, enum vm_event event, int value,
 		   const char *detail);
 
+/* A request failed: told, and the VM paused if it must stop. Loop's thread. */
+void vm_note_io_error(struct vm *vm, const struct io_error *e);
+
 int vm_notes_init(struct vm *vm, struct error *err) __must_check;
 /* No note is acted on any more (loop's thread); then, free what is left. */
 void vm_notes_stop(struct vm *vm);
@@ -29,6 +32,7 @@ void machine_env_init(struct vm *vm);
 int machine_create_devices(struct vm *vm, struct error *err) __must_check;
 void machine_destroy_devices(struct vm *vm);
 
+void vm_announce_init(struct vm *vm);
 void vm_set_state(struct vm *vm, enum vm_state state);
 
 #endif

@@ -17,6 +17,7 @@
 #ifndef GODWIT_BLOCK_H
 #define GODWIT_BLOCK_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -33,6 +34,9 @@ enum block_op {
 	BLOCK_DISCARD,
 	BLOCK_WRITE_ZEROES,
 };
+
+/* A result: the disk's server was lost, and did not come back in time. */
+#define BLOCK_LOST (-ENOTCONN)
 
 /* Owned by the submitter; untouched by it until done() is called. */
 struct block_request {
@@ -53,11 +57,14 @@ struct block_options {
 	const char *uri;
 	bool readonly;
 	bool direct;			/* bypass the host's page cache */
+	uint32_t reconnect_s;		/* a lost server: requests wait this
+					 * long, then fail; 0 = wait for ever */
 	uint64_t size;			/* expected bytes, 0 = take what is there;
 					 * known on a migration's destination */
 };
 
-/* A disk that lost its server keeps its requests and says so here. */
+/* A disk that lost its server keeps its requests for reconnect_s and says so
+ * here; it goes on looking for the server after that, too. */
 struct block_events {
 	void (*lost)(void *arg, const char *why);	/* waiting, retrying */
 	void (*found)(void *arg);			/* back, replayed */

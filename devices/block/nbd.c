@@ -3,11 +3,13 @@
  * Disks on an NBD server, by libnbd's asynchronous interface: nbd:// (TCP)
  * and nbd+unix:// URIs as in the NBD project's uri.md.
  *
- * A lost server fails no request: they are kept, the connection is made again
- * and they are replayed (requests in flight have no order, so a write that was
- * carried out already may be carried out twice). The server must keep what it
- * acknowledged while it restarts; if its machine crashes it may lose writes
- * that were not flushed, of which the guest hears nothing.
+ * A lost server fails no request until reconnect_s have passed: they are kept,
+ * the connection is made again and they are replayed (requests in flight have
+ * no order, so a write that was carried out already may be carried out twice).
+ * The server must keep what it acknowledged while it restarts; if its machine
+ * crashes it may lose writes that were not flushed, of which the guest hears
+ * nothing. What the old connection had delivered the server may still carry
+ * out behind our back: NBD has no fence.
  *
  * Flush, discard and write zeroes are offered whatever the server can do, so
  * that the guest's disk doesn't change with the server: what is missing is
@@ -246,12 +248,22 @@ static void on_soon(void *arg)
 		nbd_link_check(d);
 }
 
-/* Without memory the request fails, from the loop. */
+void nbd_fail_waiting(struct nbd_disk *d)
+{
+	while (!list_empty(&d->waiting)) {
+		struct nbd_io *io = first_io(&d->waiting);
+
+		list_del(&io->req->link);
+		finish(io, BLOCK_LOST);
+	}
+}
+
+/* It fails, from the loop. */
 static void refuse(void *arg)
 {
 	struct block_request *req = arg;
 
-	req->done(req, -ENOMEM);
+	req->done(req, req->result);
 }
 
 static struct nbd_io *new_io(struct nbd_disk *d, struct block_request *req)
@@ -280,7 +292,8 @@ static void nbd_submit(struct block *blk, struct block_request *req)
 {
 	struct nbd_disk *d = to_nbd(blk);
 
-	if (!new_io(d, req)) {
+	req->result = d->given_up ? BLOCK_LOST : -ENOMEM;
+	if (d->given_up || !new_io(d, req)) {
 		loop_post(d->loop, refuse, req);
 		return;
 	}
@@ -300,7 +313,7 @@ static int nbd_activate(struct block *blk, struct error *err)
 {
 	struct nbd_disk *d = to_nbd(blk);
 
-	d->lost = false;
+	d->lost = d->given_up = false;
 	return nbd_link_open(d, err);
 }
 
@@ -341,6 +354,13 @@ static int nbd_deactivate(struct block *blk, struct error *err)
 	struct nbd_disk *d = to_nbd(blk);
 	int ret;
 
+	/* given up, nothing waits here: it is found again there or nowhere */
+	if (d->given_up) {
+		log_warn(d->log, "%s: left without a flush, its server is lost",
+			 d->uri);
+		nbd_link_close(d, false);
+		return 0;
+	}
 	if (d->state != NBD_LINK_READY)
 		return error_set(err, EIO,
 				 "%s: the server is lost, what the guest wrote can't be flushed",
@@ -401,6 +421,7 @@ static int nbd_open(struct block **out, const struct block_options *opt,
 	d->loop = loop;
 	d->log = log;
 	d->want_size = opt->size;
+	d->reconnect_s = opt->reconnect_s;
 	if (events)
 		d->events = *events;
 	list_init(&d->waiting);

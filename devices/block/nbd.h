@@ -33,6 +33,9 @@ struct nbd_disk {
 	struct loop_timer timer;	/* handshake limit, or next attempt */
 	unsigned int backoff_ms;
 	bool lost;			/* events.lost was told */
+	bool given_up;			/* requests fail until it is back */
+	uint32_t reconnect_s;		/* until then; 0 = never */
+	struct loop_timer give_up;
 	uint32_t max_piece;		/* bytes of data in one command */
 
 	/* requests, by their link */
@@ -62,6 +65,8 @@ void nbd_link_init(struct nbd_disk *d);
 
 /* The connection is gone: everything that was in flight waits again. */
 void nbd_requeue(struct nbd_disk *d);
+/* The server stays away: what waits fails with BLOCK_LOST. From the loop. */
+void nbd_fail_waiting(struct nbd_disk *d);
 /* Complete what arrived and hand out what waits. From the loop only. */
 void nbd_settle(struct nbd_disk *d);
 

@@ -162,15 +162,31 @@ int nbd_link_open(struct nbd_disk *d, struct error *err)
 	return 0;
 }
 
-void nbd_link_close(struct nbd_disk *d, bool polite)
+/* What was not sent yet must not arrive after what is sent next. */
+static void cut(struct nbd_disk *d)
+{
+	struct linger none = { .l_onoff = 1 };
+
+	if (d->h && !nbd_link_is_down(d))
+		setsockopt(d->nbd.aio_get_fd(d->h), SOL_SOCKET, SO_LINGER,
+			   &none, sizeof(none));
+}
+
+static void drop(struct nbd_disk *d)
 {
 	loop_timer_cancel(&d->timer);
 	loop_del(d->loop, &d->fd);
-	if (polite && d->h && !d->nbd.aio_disconnect(d->h, 0))
-		poll_until(d, d->nbd.aio_is_closed, now_ns() + GOODBYE_NS);
 	if (d->h)
 		d->nbd.close(d->h);
 	d->h = NULL;
+}
+
+void nbd_link_close(struct nbd_disk *d, bool polite)
+{
+	loop_timer_cancel(&d->give_up);
+	if (polite && d->h && !d->nbd.aio_disconnect(d->h, 0))
+		poll_until(d, d->nbd.aio_is_closed, now_ns() + GOODBYE_NS);
+	drop(d);
 	d->state = NBD_LINK_CLOSED;
 }
 
@@ -221,7 +237,8 @@ static void connected(struct nbd_disk *d)
 		return;
 	}
 	log_info(d->log, "%s: the server is back", d->uri);
-	d->lost = false;
+	d->lost = d->given_up = false;
+	loop_timer_cancel(&d->give_up);
 	if (d->events.found)
 		d->events.found(d->events.arg);
 }
@@ -250,8 +267,12 @@ void nbd_link_lost(struct nbd_disk *d, const char *why)
 			 d->uri, why);
 		if (d->events.lost)
 			d->events.lost(d->events.arg, why);
+		if (d->reconnect_s)
+			loop_timer_set(d->loop, &d->give_up, now_ns() +
+				       d->reconnect_s * NSEC_PER_SEC);
 	}
-	nbd_link_close(d, false);
+	cut(d);
+	drop(d);
 	nbd_requeue(d);
 	d->state = NBD_LINK_WAITING;
 	loop_timer_set(d->loop, &d->timer,
@@ -274,10 +295,21 @@ static void on_timer(void *arg)
 	}
 }
 
+static void on_give_up(void *arg)
+{
+	struct nbd_disk *d = arg;
+
+	log_warn(d->log, "%s: the server was not back in %u s", d->uri,
+		 d->reconnect_s);
+	d->given_up = true;
+	nbd_fail_waiting(d);
+}
+
 void nbd_link_init(struct nbd_disk *d)
 {
 	d->state = NBD_LINK_CLOSED;
 	d->backoff_ms = BACKOFF_MIN_MS;
 	d->fd = (struct loop_fd){ .fd = -1, .fn = on_event, .arg = d };
 	loop_timer_init(&d->timer, on_timer, d);
+	loop_timer_init(&d->give_up, on_give_up, d);
 }

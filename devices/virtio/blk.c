@@ -16,8 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/block/block.h"
-#include "devices/virtio/virtio.h"
+#include "devices/virtio/blk.h"
 #include "vmm/base/byteorder.h"
 #include "vmm/tree.h"
 
@@ -27,34 +26,8 @@
 #define RANGE_BYTES 16		/* sector, sectors, flags */
 #define SEG_MAX (VIRTQ_MAX_IOV - 2)
 #define MAX_RANGE_SECTORS (1u << 21)	/* 1 GiB */
+#define RECONNECT_S 10
 #define DISCARD_ALIGN 8			/* sectors: what file systems punch */
-
-struct blk_req {
-	struct virtio_blk *blk;
-	struct blk_req *next_free;
-	uint8_t *status;		/* in guest memory */
-	uint32_t type;
-	struct block_request io;
-	struct virtq_chain chain;
-};
-
-struct virtio_blk {
-	struct virtio_device v;
-	/* configuration */
-	struct block_options opt;
-	char serial[VIRTIO_BLK_ID_BYTES];
-	uint32_t block_size;
-	/* guest-visible state */
-	uint64_t capacity;	/* sectors, 0 until the backend told */
-	uint8_t writeback;
-	/* host resources */
-	struct block *backend;
-	struct blk_req *req;	/* as many as the queue has entries */
-	struct blk_req *free;
-	unsigned int nreq;
-	unsigned int nfresh;	/* never used yet: their pages are untouched */
-	bool starved;		/* a chain waits for a request */
-};
 
 static struct virtio_blk *to_blk(struct virtio_device *v)
 {
@@ -122,9 +95,12 @@ static void req_done(struct block_request *io, int result)
 		block_submit(r->blk->backend, io);
 		return;
 	}
-	req_finish(r, result == 0 ? VIRTIO_BLK_S_OK :
-		      result == -ENOTSUP ? VIRTIO_BLK_S_UNSUPP :
-		      VIRTIO_BLK_S_IOERR);
+	if (result < 0 && blk_keep(r, result))
+		req_put(r);
+	else
+		req_finish(r, result == 0 ? VIRTIO_BLK_S_OK :
+			      result == -ENOTSUP ? VIRTIO_BLK_S_UNSUPP :
+			      VIRTIO_BLK_S_IOERR);
 	virtio_interrupt(v, 0);
 	device_unlock(&v->dev);
 	device_put(&v->dev);
@@ -257,11 +233,24 @@ static bool req_parse(struct blk_req *r, uint64_t *sector)
 	return true;
 }
 
+static int req_begin(struct blk_req *r)
+{
+	uint64_t sector;
+
+	if (!req_parse(r, &sector)) {
+		/* there is no byte to say so in */
+		virtio_broken(&r->blk->v,
+			      "a request has no header or no status");
+		return -EBADMSG;
+	}
+	req_start(r, sector);
+	return 1;
+}
+
 static int blk_serve(struct virtio_device *v, unsigned int index)
 {
 	struct virtio_blk *blk = to_blk(v);
 	struct blk_req *r = req_get(blk);
-	uint64_t sector;
 	int ret;
 
 	if (!r) {
@@ -269,15 +258,48 @@ static int blk_serve(struct virtio_device *v, unsigned int index)
 		return 0;
 	}
 	ret = virtio_pop(v, index, &r->chain);
-	if (ret > 0 && !req_parse(r, &sector)) {
-		/* there is no byte to say so in */
-		virtio_broken(v, "a request has no header or no status");
-		ret = -EBADMSG;
-	}
 	if (ret > 0)
-		req_start(r, sector);
-	else
+		ret = req_begin(r);
+	if (ret <= 0)
 		req_put(r);
+	return ret;
+}
+
+/* Begin the kept requests again, as if the driver had just made them. */
+static void retry(struct virtio_blk *blk)
+{
+	struct virtq *q = &blk->v.queue[0];
+	uint32_t i, n = blk_take_kept(blk);
+
+	for (i = 0; i < n; i++) {
+		struct blk_req *r = req_get(blk);
+		int ret;
+
+		/* each holds an entry of the queue, and there are as many */
+		if (!r)
+			break;
+		ret = virtq_retake(q, blk->kept[i], &r->chain);
+		if (ret < 0)
+			virtio_broken(&blk->v, q->why);
+		else
+			ret = req_begin(r);
+		if (ret < 0) {
+			req_put(r);
+			break;
+		}
+	}
+	virtio_interrupt(&blk->v, 0);
+}
+
+static int blk_start(struct device *dev, struct error *err)
+{
+	struct virtio_blk *blk = container_of(dev, struct virtio_blk, v.dev);
+	int ret = virtio_device_start(dev, err);
+
+	device_lock(dev);
+	if (!ret && virtio_can_serve(&blk->v, 0))
+		retry(blk);
+	device_unlock(dev);
 	return ret;
 }
 
@@ -336,6 +358,7 @@ static void blk_set_config(struct virtio_device *v, uint32_t offset,
 static void blk_reset(struct virtio_device *v)
 {
 	to_blk(v)->writeback = 1;
+	to_blk(v)->nkept = 0;
 }
 
 static const struct virtio_ops blk_ops = {
@@ -404,7 +427,7 @@ static void blk_lost(void *arg, const char *why)
 
 	log_warn(env->log, "%s: %s: waiting for the disk: %s",
 		 blk->v.dev.name, blk->opt.uri, why);
-	env->request(env, VM_REQUEST_IO_ERROR, 0);
+	env->request(env, VM_REQUEST_DISK_LOST, 0);
 }
 
 static void blk_found(void *arg)
@@ -414,7 +437,7 @@ static void blk_found(void *arg)
 
 	log_info(env->log, "%s: %s: the disk is back", blk->v.dev.name,
 		 blk->opt.uri);
-	env->request(env, VM_REQUEST_IO_OK, 0);
+	env->request(env, VM_REQUEST_DISK_FOUND, 0);
 }
 
 /* -- state */
@@ -422,15 +445,16 @@ static void blk_found(void *arg)
 static int blk_post_load(void *obj, struct error *err)
 {
 	struct virtio_blk *blk = obj;
+	int ret = virtio_post_load(&blk->v, err);
 
-	return virtio_post_load(&blk->v, err);
+	return ret ? ret : blk_kept_loaded(blk, err);
 }
 
 static const struct state_table blk_state = {
 	.name = "virtio_blk",
 	.doc = "virtio block device; no request is in flight when saved",
 	.size = sizeof(struct virtio_blk),
-	STATE_VISIBLE(struct virtio_blk, capacity, writeback),
+	STATE_VISIBLE(struct virtio_blk, capacity, kept),
 	STATE_FIELDS(
 		VIRTIO_STATE(struct virtio_blk, 1),
 		STATE_U64(struct virtio_blk, capacity,
@@ -438,6 +462,8 @@ static const struct state_table blk_state = {
 			  .doc = "sectors of 512 bytes"),
 		STATE_U8(struct virtio_blk, writeback, .max = 1,
 			 .doc = "cache mode, 1 = writeback"),
+		STATE_UINT_ARRAY_LEN(struct virtio_blk, kept, nkept,
+			.doc = "heads of chains that the disk failed, to be tried again"),
 	),
 	.post_load = blk_post_load,
 };
@@ -456,6 +482,8 @@ static int blk_configure(struct virtio_blk *blk, struct device_env *env,
 		.uri = tree_str(env->tree, node, "backend", NULL),
 		.readonly = tree_has(env->tree, node, "readonly"),
 		.direct = tree_has(env->tree, node, "direct"),
+		.reconnect_s = tree_u32(env->tree, node, "reconnect-delay",
+					RECONNECT_S),
 		.size = tree_u64(env->tree, node, "size", 0),
 	};
 	if (!blk->opt.uri)
@@ -468,7 +496,7 @@ static int blk_configure(struct virtio_blk *blk, struct device_env *env,
 		return error_set(err, EINVAL, "block-size %u (accepted: a power of two from 512 to 65536)",
 				 blk->block_size);
 	blk->writeback = 1;
-	return 0;
+	return blk_configure_errors(blk, env->tree, node, err);
 }
 
 static int blk_open(struct virtio_blk *blk, struct device_env *env,
@@ -539,7 +567,7 @@ static const struct device_class blk_class = {
 	.reset = virtio_device_reset,
 	.activate = blk_activate,
 	.deactivate = blk_deactivate,
-	.start = virtio_device_start,
+	.start = blk_start,
 	.stop = virtio_device_stop,
 };
 

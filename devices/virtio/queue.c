@@ -202,8 +202,26 @@ static const char *chain_walk(const struct virtq *q, struct virtq_chain *c)
 	}
 }
 
+int virtq_retake(struct virtq *q, uint16_t head, struct virtq_chain *c)
+{
+	if (q->why || !q->used_ptr)
+		return -EBADMSG;
+	c->head = head;
+	c->epoch = q->epoch;
+	c->nout = c->nin = 0;
+	c->out_len = c->in_len = 0;
+	q->why = chain_walk(q, c);
+	if (q->why)
+		return -EBADMSG;
+	c->out = c->iov;
+	c->in = c->iov + c->nout;
+	c->nseg = c->nin;
+	return 0;
+}
+
 int virtq_pop(struct virtq *q, struct virtq_chain *c)
 {
+	uint16_t head;
 	uint16_t idx;
 
 	if (q->why || !q->used_ptr)
@@ -215,17 +233,10 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c)
 		return virtq_broken(q, "the available index jumped");
 	if (q->inflight >= q->size)
 		return virtq_broken(q, "more buffers in use than the queue has");
-	c->head = load16(q->avail_ptr + RING_ENTRIES +
-			 2 * (q->last_avail & (q->size - 1)));
-	c->epoch = q->epoch;
-	c->nout = c->nin = 0;
-	c->out_len = c->in_len = 0;
-	q->why = chain_walk(q, c);
-	if (q->why)
+	head = load16(q->avail_ptr + RING_ENTRIES +
+		      2 * (q->last_avail & (q->size - 1)));
+	if (virtq_retake(q, head, c))
 		return -EBADMSG;
-	c->out = c->iov;
-	c->in = c->iov + c->nout;
-	c->nseg = c->nin;
 	q->last_avail++;
 	q->inflight++;
 	return 1;

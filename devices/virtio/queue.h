@@ -88,6 +88,9 @@ int virtq_map(struct virtq *q);
 int virtq_pop(struct virtq *q, struct virtq_chain *c);
 /* Undo the last pop, of which nothing was used yet. */
 void virtq_unpop(struct virtq *q, const struct virtq_chain *c);
+/* Walk again the chain at @head, which was popped before and is not pushed
+ * yet. 0 or -EBADMSG. */
+int virtq_retake(struct virtq *q, uint16_t head, struct virtq_chain *c);
 /* Is anything there to pop? (or to be found broken) */
 bool virtq_pending(const struct virtq *q);
 

@@ -58,6 +58,14 @@ static void env_request(struct device_env *env, enum vm_request what,
 	f->last_value = value;
 }
 
+static void env_io_error(struct device_env *env, const struct io_error *e)
+{
+	struct fake_env *f = env->owner;
+
+	f->io_errors++;
+	f->last_io_error = *e;
+}
+
 static void env_idle(struct device_env *env)
 {
 	struct fake_env *f = env->owner;
@@ -119,8 +127,8 @@ void fake_env_init(struct fake_env *f, uint64_t mem_bytes)
 		.log = &f->log, .mem = &f->mem, .loop = &f->loop,
 		.pio = &f->pio, .mmio = &f->mmio, .owner = f,
 		.irq = env_irq, .ioeventfd = env_ioeventfd,
-		.request = env_request, .chardev = env_chardev,
-		.idle = env_idle,
+		.request = env_request, .io_error = env_io_error,
+		.chardev = env_chardev, .idle = env_idle,
 	};
 }
 

@@ -32,6 +32,8 @@ struct fake_env {
 	enum vm_request last_request;	/* 0 if none */
 	int last_value;
 	unsigned int idles;
+	unsigned int io_errors;
+	struct io_error last_io_error;	/* its strings may be gone */
 };
 
 /* @mem_bytes of RAM at 0. Aborts the test on failure. */

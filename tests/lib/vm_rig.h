@@ -29,7 +29,7 @@ struct vm_rig {
 	pthread_cond_t news;
 	char text[VM_RIG_TEXT];		/* what the guest printed, with a NUL */
 	size_t len;
-	unsigned int events[VM_EVENT_IO_OK + 1];
+	unsigned int events[VM_EVENT_DISK_FOUND + 1];
 	int status;			/* of VM_EVENT_SHUTDOWN */
 };
 

@@ -390,6 +390,13 @@ static bool is_lost(void *arg)
 	return r->d.lost;
 }
 
+static bool is_found(void *arg)
+{
+	struct rig *r = arg;
+
+	return r->d.found;
+}
+
 static void restart_under_load(struct rig *r, void (*again)(struct rig *r))
 {
 	struct batch *b = calloc(1, sizeof(*b));
@@ -454,6 +461,50 @@ static void a_request_made_while_lost_waits(void **state)
 	assert_int_equal(r->d.found, 1);
 }
 
+static void open_impatient(struct rig *r)
+{
+	struct block_options opt = { .uri = r->uri, .reconnect_s = 1 };
+	struct error err = ERROR_INIT;
+
+	if (disk_open(&r->d, &opt, &err) || block_activate(r->d.blk, &err))
+		fail_msg("%s", err.msg);
+}
+
+static void a_server_that_stays_away_fails_requests_until_it_is_back(void **state)
+{
+	struct rig *r = *state;
+	struct disk_io io;
+	uint8_t buf[512];
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_impatient(r);
+	stop(r, SIGKILL);
+	disk_until(&r->d, is_lost, r);
+	disk_submit(&r->d, &io, BLOCK_READ, 0, buf, 512);
+	assert_false(io.finished);
+	assert_int_equal(disk_wait(&r->d, &io), BLOCK_LOST);
+	assert_int_equal(disk_do(&r->d, BLOCK_READ, 0, buf, 512), BLOCK_LOST);
+	start_nbdkit(r);
+	disk_until(&r->d, is_found, r);
+	assert_int_equal(disk_do(&r->d, BLOCK_READ, 0, buf, 512), 0);
+}
+
+static void a_disk_that_was_given_up_can_be_left(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+	uint8_t buf[512];
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_impatient(r);
+	stop(r, SIGKILL);
+	disk_until(&r->d, is_lost, r);
+	assert_int_equal(disk_do(&r->d, BLOCK_READ, 0, buf, 512), BLOCK_LOST);
+	assert_int_equal(block_deactivate(r->d.blk, &err), 0);
+}
+
 static void a_lost_server_can_t_be_deactivated(void **state)
 {
 	struct rig *r = *state;
@@ -486,6 +537,8 @@ int main(void)
 		TEST(requests_survive_the_death_of_nbdkit),
 		TEST(requests_survive_the_death_of_qemu_nbd),
 		TEST(a_request_made_while_lost_waits),
+		TEST(a_server_that_stays_away_fails_requests_until_it_is_back),
+		TEST(a_disk_that_was_given_up_can_be_left),
 		TEST(a_lost_server_can_t_be_deactivated),
 	};
 

@@ -392,9 +392,9 @@ static void lost_disk_is_reported(void **state)
 
 	g->env.log.level = 0;
 	e->lost(e->arg, "gone");
-	assert_int_equal(g->env.last_request, VM_REQUEST_IO_ERROR);
+	assert_int_equal(g->env.last_request, VM_REQUEST_DISK_LOST);
 	e->found(e->arg);
-	assert_int_equal(g->env.last_request, VM_REQUEST_IO_OK);
+	assert_int_equal(g->env.last_request, VM_REQUEST_DISK_FOUND);
 }
 
 static struct guest *move(struct guest *g, void *backend, struct error *err)
@@ -455,6 +455,142 @@ static void disk_that_can_t_discard_is_refused(void **state)
 	expect_refused(*state, backend, "features");
 }
 
+static void stop_props(void *fdt, void *arg)
+{
+	props(fdt, arg);
+	fdt_property_string(fdt, "rerror", "stop");
+	fdt_property_string(fdt, "werror", "report");
+}
+
+/* One request that the disk fails: is it kept? */
+static bool is_kept(struct guest *g, uint32_t type, int result)
+{
+	uint32_t id, len;
+	bool used;
+
+	g->env.log.level = 0;
+	mem_block_last()->fail = result;
+	add(g, type, 2, type == VIRTIO_BLK_T_FLUSH ? 0 : 512);
+	guest_notify(g, 0);
+	guest_settle(g);
+	used = guest_used(g, 0, &id, &len);
+	assert_int_equal(g->env.last_io_error.stop, !used);
+	assert_int_equal(g->dev->inflight, 0);
+	assert_int_equal(status_of(g), used ? VIRTIO_BLK_S_IOERR : 0xee);
+	return !used;
+}
+
+static void run_again(struct guest *g)
+{
+	struct error err = ERROR_INIT;
+
+	mem_block_last()->fail = 0;
+	g->dev->class->stop(g->dev);
+	assert_int_equal(g->dev->class->start(g->dev, &err), 0);
+	guest_settle(g);
+}
+
+static void write_to_a_full_disk_is_kept_until_the_vm_runs_again(void **state)
+{
+	struct guest *g = *state;
+	uint8_t data[512];
+	uint32_t id, len;
+
+	memset(data, 0xc3, sizeof(data));
+	guest_put(g, BUF, data, sizeof(data));
+	assert_true(is_kept(g, VIRTIO_BLK_T_OUT, -ENOSPC));
+	assert_true(g->env.last_io_error.nospace);
+	assert_true(g->env.last_io_error.is_write);
+	run_again(g);
+	assert_true(guest_used(g, 0, &id, &len));
+	assert_false(guest_used(g, 0, &id, &len));
+	assert_int_equal(status_of(g), VIRTIO_BLK_S_OK);
+	assert_memory_equal(mem_block_last()->data + 2 * 512, data, 512);
+}
+
+static void request_to_a_lost_disk_is_kept(void **state)
+{
+	assert_true(is_kept(*state, VIRTIO_BLK_T_IN, BLOCK_LOST));
+}
+
+static void flush_of_a_lost_disk_is_kept(void **state)
+{
+	assert_true(is_kept(*state, VIRTIO_BLK_T_FLUSH, BLOCK_LOST));
+}
+
+static void flush_that_failed_is_never_repeated(void **state)
+{
+	assert_false(is_kept(*state, VIRTIO_BLK_T_FLUSH, -ENOSPC));
+}
+
+static void each_policy_is_kept_to(void **state)
+{
+	struct guest *g = guest_boot("godwit,virtio-blk", stop_props, NULL,
+				     ALL, 1);
+
+	assert_false(is_kept(g, VIRTIO_BLK_T_OUT, -ENOSPC));
+	assert_true(is_kept(g, VIRTIO_BLK_T_IN, -EIO));
+	guest_destroy(g);
+}
+
+static void reports_come_once_a_second_at_most(void **state)
+{
+	struct guest *g = *state;
+
+	for (unsigned int i = 0; i < 5; i++)
+		assert_false(is_kept(g, VIRTIO_BLK_T_OUT, -EIO));
+	assert_in_range(g->env.io_errors, 1, 4);
+}
+
+static void what_was_kept_is_void_after_a_reset(void **state)
+{
+	struct guest *g = *state;
+	uint32_t id, len;
+
+	assert_true(is_kept(g, VIRTIO_BLK_T_OUT, -ENOSPC));
+	guest_driver(g, ALL, 1);
+	run_again(g);
+	assert_false(guest_used(g, 0, &id, &len));
+	assert_int_equal(mem_block_last()->count[BLOCK_WRITE], 1);
+}
+
+static void what_was_kept_is_done_where_the_vm_arrives(void **state)
+{
+	struct guest *g = *state, *h;
+	struct error err = ERROR_INIT;
+	static uint8_t ram[GUEST_MEM];
+
+	assert_true(is_kept(g, VIRTIO_BLK_T_OUT, -ENOSPC));
+	h = move(g, NULL, &err);
+	guest_get(g, 0, ram, sizeof(ram));
+	guest_put(h, 0, ram, sizeof(ram));
+	guest_start(h);
+	guest_settle(h);
+	assert_int_equal(status_of(h), VIRTIO_BLK_S_OK);
+	assert_int_equal(mem_block_last()->count[BLOCK_WRITE], 1);
+	/* and its queue knows that it has nothing left */
+	h->q[0] = g->q[0];
+	h->q[0].seen++;
+	assert_int_equal(request(h, VIRTIO_BLK_T_IN, 0, 512),
+			 VIRTIO_BLK_S_OK);
+	guest_destroy(h);
+}
+
+/* Its memory says something else than when they were kept. */
+static void kept_requests_that_make_no_sense_break_the_device(void **state)
+{
+	struct guest *g = *state, *h;
+	struct error err = ERROR_INIT;
+
+	assert_true(is_kept(g, VIRTIO_BLK_T_OUT, -ENOSPC));
+	h = move(g, NULL, &err);
+	h->env.log.level = 0;
+	guest_start(h);
+	guest_settle(h);
+	assert_true(guest_needs_reset(h));
+	guest_destroy(h);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -478,6 +614,15 @@ int main(void)
 		T(discard_with_unmap_is_unsupported),
 		T(requests_beyond_the_end_fail),
 		T(half_a_sector_fails),
+		T(write_to_a_full_disk_is_kept_until_the_vm_runs_again),
+		T(request_to_a_lost_disk_is_kept),
+		T(flush_of_a_lost_disk_is_kept),
+		T(flush_that_failed_is_never_repeated),
+		T(each_policy_is_kept_to),
+		T(reports_come_once_a_second_at_most),
+		T(what_was_kept_is_void_after_a_reset),
+		T(what_was_kept_is_done_where_the_vm_arrives),
+		T(kept_requests_that_make_no_sense_break_the_device),
 		T(backend_s_error_is_told),
 		T(chain_without_status_breaks_the_device),
 		T(chain_with_a_short_header_breaks_the_device),

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Private to virtio-blk: blk.c is the device, blk_error.c what becomes of
+ * requests that the disk could not carry out.
+ */
+#ifndef GODWIT_VIRTIO_BLK_H
+#define GODWIT_VIRTIO_BLK_H
+
+#include <linux/virtio_blk.h>
+
+#include "devices/block/block.h"
+#include "devices/virtio/virtio.h"
+
+struct virtio_blk;
+
+struct blk_req {
+	struct virtio_blk *blk;
+	struct blk_req *next_free;
+	uint8_t *status;		/* in guest memory */
+	uint32_t type;
+	struct block_request io;
+	struct virtq_chain chain;
+};
+
+/* On an error: the tree's "werror" and "rerror". */
+enum blk_policy {
+	BLK_AUTO = 1,	/* stop if the disk is full or lost, else report */
+	BLK_REPORT,	/* to the guest */
+	BLK_STOP,	/* keep the request and stop the VM */
+};
+
+struct virtio_blk {
+	struct virtio_device v;
+	/* configuration */
+	const char *id;			/* points into the tree */
+	struct block_options opt;
+	char serial[VIRTIO_BLK_ID_BYTES];
+	uint32_t block_size;
+	enum blk_policy on_write, on_read;
+	/* guest-visible state */
+	uint64_t capacity;	/* sectors, 0 until the backend told */
+	uint8_t writeback;
+	uint32_t nkept;
+	uint16_t kept[VIRTQ_MAX_SIZE];	/* heads of chains to try again */
+	/* host resources */
+	uint32_t kept_epoch;	/* of the queue, when they were kept */
+	uint64_t told_at;	/* now_ns() of the last report */
+	struct block *backend;
+	struct blk_req *req;	/* as many as the queue has entries */
+	struct blk_req *free;
+	unsigned int nreq;
+	unsigned int nfresh;	/* never used yet: their pages are untouched */
+	bool starved;		/* a chain waits for a request */
+};
+
+/* blk_error.c; with dev->lock, but for the configuration */
+
+int blk_configure_errors(struct virtio_blk *blk, const void *tree, int node,
+			 struct error *err) __must_check;
+/* The disk answered @r with @result. True if it is kept, to be tried again
+ * when the VM runs next; else the guest is to be told. */
+bool blk_keep(struct blk_req *r, int result);
+/* How many of kept[] are to be tried now; none is kept any more. */
+uint32_t blk_take_kept(struct virtio_blk *blk);
+/* kept[] came from elsewhere: they count as in flight in the queue. */
+int blk_kept_loaded(struct virtio_blk *blk, struct error *err) __must_check;
+
+#endif
