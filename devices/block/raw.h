@@ -64,9 +64,9 @@ struct raw {
 	int buffered_fd;	/* with direct: for what doesn't fit */
 	const struct raw_engine *engine;
 	struct io_uring ring;	/* raw_ring's */
-	struct loop_timer retry;	/* raw_ring's */
+	struct loop_timer soon;	/* raw_ring's */
 	struct pool *pool;	/* raw_pool's */
-	struct loop_fd event;	/* eventfd: something is complete */
+	struct loop_fd event;	/* the engine's: something is complete */
 	void *zeroes;
 	struct list waiting;	/* requests for which no slot was free */
 	struct raw_io *free;

@@ -238,9 +238,6 @@ int raw_io_init(struct raw *r, struct error *err)
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (r->zeroes == MAP_FAILED)
 		return error_set(err, ENOMEM, "no memory");
-	r->event.fd = fd_event();
-	if (r->event.fd < 0)
-		return error_set(err, -r->event.fd, "cannot make an eventfd");
 	r->event.events = EPOLLIN;
 	r->event.arg = r;
 	return engine_open(r, err) ?: loop_add(r->loop, &r->event, err);
@@ -255,7 +252,6 @@ void raw_io_exit(struct raw *r)
 		free(r->io[i].own);
 		free(r->io[i].bounce);
 	}
-	fd_close(&r->event.fd);
 	if (r->zeroes != MAP_FAILED)
 		munmap(r->zeroes, ZERO_BYTES);
 }

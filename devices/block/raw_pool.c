@@ -127,6 +127,7 @@ static void pool_close(struct raw *r)
 		pthread_join(p->thread[i], NULL);
 	pthread_cond_destroy(&p->work);
 	pthread_mutex_destroy(&p->lock);
+	fd_close(&p->event_fd);
 	free(p);
 	r->pool = NULL;
 }
@@ -140,14 +141,16 @@ static int pool_open(struct raw *r, struct error *err)
 		return error_set(err, ENOMEM, "no memory");
 	r->pool = p;
 	r->event.fn = pool_event;
-	p->event_fd = r->event.fd;
+	p->event_fd = r->event.fd = fd_event();
 	list_init(&p->todo);
 	list_init(&p->over);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
+	if (p->event_fd < 0)
+		ret = -p->event_fd;
 	for (; !ret && p->nthreads < THREADS; p->nthreads += !ret)
 		ret = pthread_create(&p->thread[p->nthreads], NULL, worker, p);
-	return ret ? error_set(err, ret, "no thread: %s", strerror(ret)) : 0;
+	return ret ? error_set(err, ret, "no threads: %s", strerror(ret)) : 0;
 }
 
 const struct raw_engine raw_pool = {

@@ -4,51 +4,13 @@
 #include <string.h>
 
 #include "devices/block/raw.h"
-#include "vmm/base/fd.h"
 
 #define RETRY_NS NSEC_PER_MSEC	/* when the kernel is short of memory */
 
-static void submit(struct raw *r)
+static void reap(struct raw *r)
 {
-	/* The kernel is short of something: what is queued is offered again. */
-	if (io_uring_submit(&r->ring) < 0)
-		loop_timer_set(r->loop, &r->retry, now_ns() + RETRY_NS);
-}
-
-static void retry(void *arg)
-{
-	submit(arg);
-}
-
-/* There are more entries than requests in flight, so one is always free. */
-static void ring_issue(struct raw_io *io)
-{
-	const struct block_request *req = io->req;
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&io->raw->ring);
-
-	if (req->result)	/* has failed; says so from the loop */
-		io_uring_prep_nop(sqe);
-	else if (req->op == BLOCK_FLUSH)
-		io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
-	else if (req->op == BLOCK_READ)
-		io_uring_prep_readv(sqe, io->fd, io->iov, (unsigned)io->niov,
-				    req->offset + io->done);
-	else if (req->op == BLOCK_WRITE || io->zeroing)
-		io_uring_prep_writev(sqe, io->fd, io->iov, (unsigned)io->niov,
-				     req->offset + io->done);
-	else
-		io_uring_prep_fallocate(sqe, io->fd, raw_falloc_mode(req),
-					(off_t)req->offset, (off_t)req->len);
-	io_uring_sqe_set_data(sqe, io);
-	submit(io->raw);
-}
-
-static void ring_event(void *arg, uint32_t events)
-{
-	struct raw *r = arg;
 	struct io_uring_cqe *cqe;
 
-	fd_event_take(r->event.fd);
 	while (!io_uring_peek_cqe(&r->ring, &cqe)) {
 		struct raw_io *io = io_uring_cqe_get_data(cqe);
 		int result = cqe->res;
@@ -58,19 +20,68 @@ static void ring_event(void *arg, uint32_t events)
 	}
 }
 
+/*
+ * Hand over what was queued since the loop's last turn. What the page cache
+ * has is complete at once.
+ */
+static void submit(void *arg)
+{
+	struct raw *r = arg;
+	int n;
+
+	/* one that is refused at once ends a submission: go on behind it */
+	do
+		n = io_uring_submit(&r->ring);
+	while (n > 0 && io_uring_sq_ready(&r->ring));
+	/* The kernel is short of something: what is queued is offered again. */
+	if (n < 0)
+		loop_timer_set(r->loop, &r->soon, now_ns() + RETRY_NS);
+	reap(r);
+}
+
+static void prepare(struct io_uring_sqe *sqe, struct raw_io *io)
+{
+	const struct block_request *req = io->req;
+	uint64_t at = req->offset + io->done;
+
+	if (req->result)	/* has failed; says so from the loop */
+		io_uring_prep_nop(sqe);
+	else if (req->op == BLOCK_FLUSH)
+		io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
+	else if (req->op == BLOCK_READ)
+		io_uring_prep_readv(sqe, io->fd, io->iov, (unsigned)io->niov,
+				    at);
+	else if (req->op == BLOCK_WRITE || io->zeroing)
+		io_uring_prep_writev(sqe, io->fd, io->iov, (unsigned)io->niov,
+				     at);
+	else
+		io_uring_prep_fallocate(sqe, io->fd, raw_falloc_mode(req),
+					(off_t)req->offset, (off_t)req->len);
+	io_uring_sqe_set_data(sqe, io);
+}
+
+/* There are more entries than requests in flight, so one is always free. */
+static void ring_issue(struct raw_io *io)
+{
+	prepare(io_uring_get_sqe(&io->raw->ring), io);
+	loop_timer_set(io->raw->loop, &io->raw->soon, 0);
+}
+
+static void ring_event(void *arg, uint32_t events)
+{
+	reap(arg);
+}
+
 static int ring_open(struct raw *r, struct error *err)
 {
 	int ret = io_uring_queue_init(2 * RAW_DEPTH, &r->ring, 0);
 
 	r->ring.ring_fd = ret ? -1 : r->ring.ring_fd;
-	loop_timer_init(&r->retry, retry, r);
+	loop_timer_init(&r->soon, submit, r);
 	r->event.fn = ring_event;
+	r->event.fd = r->ring.ring_fd;
 	if (ret)
 		return error_set(err, -ret, "no io_uring here: %s",
-				 strerror(-ret));
-	ret = io_uring_register_eventfd(&r->ring, r->event.fd);
-	if (ret)
-		return error_set(err, -ret, "io_uring takes no eventfd: %s",
 				 strerror(-ret));
 	return 0;
 }
@@ -79,7 +90,7 @@ static void ring_close(struct raw *r)
 {
 	struct io_uring_cqe *cqe;
 
-	loop_timer_cancel(&r->retry);
+	loop_timer_cancel(&r->soon);
 	if (r->ring.ring_fd < 0)
 		return;
 	if (r->busy)
