@@ -91,6 +91,9 @@ void instance_tell_stage(struct instance *inst,
 void instance_left(struct instance *inst);
 /* From now on it is known here by its own name, unless it was given one. */
 void instance_take_name(struct instance *inst);
+/* A migration's figures as JSON, with the VM's disks. */
+json_t *instance_migration_report(const struct instance *inst,
+				  const struct migration_stats *stats);
 /* The latest job's figures; false if there was none. */
 bool instance_migration_stats(struct instance *inst,
 			      struct migration_stats *out);

@@ -45,6 +45,16 @@ void instance_post(struct instance *inst, const struct migration_stats *stats,
 	loop_post(&inst->loop, deliver_and_free, later);
 }
 
+json_t *instance_migration_report(const struct instance *inst,
+				  const struct migration_stats *stats)
+{
+	json_t *report = qmp_migration_report(stats);
+
+	if (inst->vm)
+		qmp_migration_disks(report, inst->vm->tree);
+	return report;
+}
+
 void instance_tell_stage(struct instance *inst,
 			 const struct migration_stats *stats)
 {
@@ -54,7 +64,7 @@ void instance_tell_stage(struct instance *inst,
 
 	if (stats->outcome != MIGRATION_GOING_ON)
 		json_object_set_new(data, "x-report",
-				    qmp_migration_report(stats));
+				    instance_migration_report(inst, stats));
 	control_event(inst->control, "MIGRATION", data);
 	json_decref(data);
 }

@@ -81,6 +81,18 @@ static void print_pause(FILE *out, const json_t *steps)
 	}
 }
 
+static void print_fences(FILE *out, const json_t *job)
+{
+	size_t i;
+	json_t *d;
+
+	json_array_foreach(json_object_get(job, "disks"), i, d)
+		if (json_is_false(json_object_get(d, "fenced")))
+			fprintf(out, "warning    disk %s (%s) has no fence: nothing but the two sides' own agreement\n"
+				"           keeps both from writing to it\n",
+				client_str(d, "id"), client_str(d, "kind"));
+}
+
 void migrate_report_print(FILE *out, const char *vm, const char *uri,
 			  const json_t *report)
 {
@@ -93,6 +105,7 @@ void migrate_report_print(FILE *out, const char *vm, const char *uri,
 	fprintf(out, "time       elapsed %.1f ms, set-up %.1f ms\n",
 		ms(job, "time-elapsed-us"), ms(job, "setup-time-us"));
 	print_memory(out, job);
+	print_fences(out, job);
 	fprintf(out, "iteration  %llu\n", client_num(job, "iteration"));
 	if (!client_num(job, "downtime-us"))
 		return;

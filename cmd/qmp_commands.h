@@ -15,5 +15,7 @@ extern const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS];
 /* As query-migrate and the event MIGRATION tell it. */
 const char *qmp_migration_status(const struct migration_stats *stats);
 json_t *qmp_migration_report(const struct migration_stats *stats);
+/* Add to it, in x-job.disks, what fences each disk of the machine @tree. */
+void qmp_migration_disks(json_t *report, const void *tree);
 
 #endif

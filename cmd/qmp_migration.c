@@ -132,7 +132,7 @@ static int query_migrate(void *arg, json_t *args, json_t **result,
 	struct migration_stats stats;
 
 	if (instance_migration_stats(arg, &stats))
-		*result = qmp_migration_report(&stats);
+		*result = instance_migration_report(arg, &stats);
 	return 0;
 }
 

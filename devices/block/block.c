@@ -60,6 +60,20 @@ int block_uri_check(const char *uri, struct error *err)
 			 known[0] ? known : "nothing");
 }
 
+const char *block_fence(const char *uri)
+{
+	const struct block_driver *drv = driver_of(uri);
+
+	return drv ? drv->fence : NULL;
+}
+
+void block_kind(const char *uri, char kind[32])
+{
+	const struct block_driver *drv = driver_of(uri);
+
+	snprintf(kind, 32, "%s", drv ? drv->scheme : "");
+}
+
 int block_open(struct block **out, const struct block_options *opt,
 	       const struct block_events *events, struct loop *loop,
 	       const struct log *log, struct error *err)

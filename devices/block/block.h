@@ -76,6 +76,8 @@ struct block;
 struct block_driver {
 	const char *scheme;	/* "file", "nbd", "nbd+unix" */
 	const char *doc;
+	/* what keeps other hosts from writing while this one may; NULL: nothing */
+	const char *fence;
 	int (*open)(struct block **out, const struct block_options *opt,
 		    const struct block_events *events, struct loop *loop,
 		    const struct log *log, struct error *err);
@@ -105,6 +107,9 @@ struct block {
 
 /* Is there a driver for it? Opens nothing. */
 int block_uri_check(const char *uri, struct error *err) __must_check;
+/* Its driver's fence, and the driver's scheme (empty if there is none). */
+const char *block_fence(const char *uri);
+void block_kind(const char *uri, char kind[32]);
 /* Opens by the URI's scheme; the error lists the schemes there are. */
 int block_open(struct block **out, const struct block_options *opt,
 	       const struct block_events *events, struct loop *loop,

@@ -220,6 +220,7 @@ static int raw_open(struct block **out, const struct block_options *opt,
 static const struct block_driver raw_driver = {
 	.scheme = "file",
 	.doc = "raw image file or block device (io_uring)",
+	.fence = "a lock on the file, as far as its file system carries it",
 	.open = raw_open,
 	.activate = raw_activate,
 	.deactivate = raw_deactivate,

@@ -326,6 +326,7 @@ static int rbd_disk_open(struct block **out, const struct block_options *opt,
 static const struct block_driver rbd_driver = {
 	.scheme = "rbd",
 	.doc = "Ceph's block devices (librbd)",
+	.fence = "its exclusive lock; who loses it is shut out",
 	.open = rbd_disk_open,
 	.activate = rbd_activate,
 	.deactivate = rbd_deactivate,

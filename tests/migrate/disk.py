@@ -116,6 +116,28 @@ def a_slow_nbd_server_is_drained_within_the_pause(host):
     to_and_fro(host, 'nbd+unix:///?socket=' + sock)
 
 
+def fences(report):
+    return {d['id']: (d['kind'], d['fenced']) for d in report['x-job']['disks']}
+
+
+def the_report_says_which_disk_has_no_fence(host):
+    path, other = image(host), host.path('other.img')
+    shutil.copy(path, other)
+    sock = server(host, 'nbdkit', '-f', '-U', 'SOCK', 'file', path)
+    disks = ['--disk', f'nbd+unix:///?socket={sock},id=n',
+             '--disk', other + ',id=r']
+    vm = host.boot('blk', RECORDS, *disks)
+    vm.wait_output(r'R [1-9]\d* ')
+    there = host.listen(*disks)
+    done = subprocess.run([GODWIT, 'migrate', vm.control, there.uri],
+                          env=host.env, capture_output=True, check=True)
+    assert b'disk n (nbd+unix) has no fence' in done.stdout, done.stdout
+    assert b'disk r' not in done.stdout, done.stdout
+    expected = {'n': ('nbd+unix', False), 'r': ('file', True)}
+    for side in (vm, there):
+        assert fences(side.qmp('query-migrate')) == expected
+
+
 def the_image_is_locked_by_the_side_that_runs(host):
     path = image(host)
     a = host.boot('blk', RECORDS, '--disk', path + ',id=d')
@@ -161,6 +183,7 @@ CLAIMS = [
     a_full_queue_on_a_raw_image_moves,
     a_full_queue_on_nbd_moves,
     a_slow_nbd_server_is_drained_within_the_pause,
+    the_report_says_which_disk_has_no_fence,
     the_image_is_locked_by_the_side_that_runs,
     a_destination_without_the_disk_is_refused_by_name,
     an_image_that_is_missing_there_is_refused,
