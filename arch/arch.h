@@ -15,6 +15,7 @@
 
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/base/nameset.h"
 #include "vmm/memory.h"
 #include "vmm/state/state.h"
 
@@ -43,6 +44,7 @@ unsigned int arch_memory_layout(uint64_t size,
 /* What the user chose, for the parts of the tree that the architecture adds. */
 struct arch_machine {
 	const char *cpu_model;		/* "host", "kvm64", "x86-64-v2", ... */
+	const struct nameset *cpu;	/* not NULL: just these features */
 	unsigned int cpus;
 	const char *console;		/* backend of the serial port */
 };
@@ -54,6 +56,15 @@ struct arch_machine {
  */
 int arch_tree_add(void *fdt, int kvm_fd, const struct arch_machine *machine,
 		  struct error *err);
+
+/* The models that are known, but for "host"; NULL behind the last. */
+extern const char *const arch_cpu_models[];
+/* What this model promises on every host. */
+int arch_cpu_needs(const char *model, struct nameset *out, struct error *err);
+/* The features of a guest of this model on this host, by their usual names,
+ * and "vendor=NAME"; or what the host lacks for it. */
+int arch_cpu_features(const char *model, int kvm_fd, struct nameset *out,
+		      struct error *err);
 
 /* Every reason why a machine with this tree can't run on this host: features
  * missing, by name. 0 if there is none. */

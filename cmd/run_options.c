@@ -288,7 +288,8 @@ const struct option_spec run_option_table[] = {
 	  "RAM; MiB, or with suffix K, M, G, T (default 512)\n"
 	  "shared=on: as a memfd, for other processes",
 	  .parse = option_memory },
-	{ "cpu", "MODEL", "CPU model: host (default), kvm64, x86-64-v2, ...",
+	{ "cpu", "MODEL|FILE", "host (default), or one of `godwit cpu list`, or a file\n"
+	  "of `godwit cpu`, known by a / or a . in its name",
 	  .parse = option_string, FIELD(cpu_model) },
 	OPTION_DISK,
 	OPTION_NET,

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "arch/arch.h"
+#include "cmd/cpu_set.h"
 #include "vmm/base/byteorder.h"
 #include "vmm/base/util.h"
 
@@ -267,9 +268,15 @@ static int add_arch(struct builder *b, int kvm_fd, struct error *err)
 		.cpus = b->c->cpus ? b->c->cpus : 1,
 		.console = serial_backend(b->c),
 	};
+	struct nameset set;
+	int ret = 0;
 
-	int ret = arch_tree_add(b->fdt, kvm_fd, &machine, err);
-
+	if (cpu_set_is_file(machine.cpu_model)) {
+		ret = cpu_set_read(machine.cpu_model, &set, err);
+		machine.cpu = &set;
+	}
+	if (!ret)
+		ret = arch_tree_add(b->fdt, kvm_fd, &machine, err);
 	/* no such model: the message says which there are */
 	if (ret == -EINVAL)
 		error_prefix(err, "option --cpu: value '%s'",

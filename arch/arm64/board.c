@@ -131,7 +131,7 @@ int arch_tree_add(void *fdt, int kvm_fd, const struct arch_machine *machine,
 	struct arm64_identity id;
 	int ret;
 
-	if (strcmp(machine->cpu_model, "host"))
+	if (strcmp(machine->cpu_model, "host") || machine->cpu)
 		return error_set(err, EINVAL, "no CPU model \"%s\" on %s; accepted: host",
 				 machine->cpu_model, arch_board.name);
 	ret = arm64_identity_host(kvm_fd, &id, err);
@@ -142,6 +142,24 @@ int arch_tree_add(void *fdt, int kvm_fd, const struct arch_machine *machine,
 		ret = add_platform(fdt, machine);
 	return ret ? error_set(err, ENOSPC, "machine tree: %s",
 			       fdt_strerror(ret)) : 0;
+}
+
+const char *const arch_cpu_models[] = { NULL };
+
+/* ID registers hold versions, not features that are there or not. */
+int arch_cpu_features(const char *model, int kvm_fd, struct nameset *out,
+		      struct error *err)
+{
+	(void)model;
+	(void)kvm_fd;
+	(void)out;
+	return error_set(err, ENOTSUP, "CPU models are not for %s yet; a move compares the ID registers",
+			 arch_board.name);
+}
+
+int arch_cpu_needs(const char *model, struct nameset *out, struct error *err)
+{
+	return arch_cpu_features(model, -1, out, err);
 }
 
 int arch_tree_check(const void *tree, int kvm_fd, struct error *err)

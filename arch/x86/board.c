@@ -152,7 +152,9 @@ int arch_tree_add(void *fdt, int kvm_fd, const struct arch_machine *machine,
 	int ret = x86_cpuid_host(kvm_fd, &cpuid, err);
 
 	if (!ret)
-		ret = x86_cpu_model_apply(machine->cpu_model, &cpuid, err);
+		ret = machine->cpu ?
+		      x86_cpu_set_apply(machine->cpu, &cpuid, err) :
+		      x86_cpu_model_apply(machine->cpu_model, &cpuid, err);
 	if (ret)
 		return ret;
 	ret = add_cpus(fdt, machine, &cpuid);

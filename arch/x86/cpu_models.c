@@ -33,7 +33,7 @@ static const struct feature features[] = {
 	{ 1, 0, EDX, 17, 1, "pse36" },	{ 1, 0, EDX, 19, 1, "clflush" },
 	{ 1, 0, EDX, 23, 1, "mmx" },	{ 1, 0, EDX, 24, 1, "fxsr" },
 	{ 1, 0, EDX, 25, 1, "sse" },	{ 1, 0, EDX, 26, 1, "sse2" },
-	{ 1, 0, EDX, 28, 0, "ht" },
+	{ 1, 0, EDX, 27, 0, "ss" },	{ 1, 0, EDX, 28, 0, "ht" },
 	{ 1, 0, ECX, 0, 1, "sse3" },	{ 1, 0, ECX, 1, 0, "pclmulqdq" },
 	{ 1, 0, ECX, 5, 0, "vmx" },	{ 0x80000001, 0, ECX, 2, 0, "svm" },
 	{ 1, 0, ECX, 9, 2, "ssse3" },	{ 1, 0, ECX, 12, 3, "fma" },
@@ -45,6 +45,13 @@ static const struct feature features[] = {
 	{ 1, 0, ECX, 28, 3, "avx" },	{ 1, 0, ECX, 29, 3, "f16c" },
 	{ 1, 0, ECX, 30, 0, "rdrand" },	{ 1, 0, ECX, 31, 1, "hypervisor" },
 	{ 7, 0, EBX, 0, 0, "fsgsbase" }, { 7, 0, EBX, 3, 3, "bmi1" },
+	{ 7, 0, EBX, 1, 0, "tsc_adjust" }, { 7, 0, EBX, 4, 0, "hle" },
+	{ 7, 0, EBX, 6, 0, "fdp_excptn_only" }, { 7, 0, EBX, 11, 0, "rtm" },
+	{ 7, 0, EBX, 13, 0, "zero_fcs_fds" }, { 7, 0, EDX, 14, 0, "serialize" },
+	{ 7, 0, EDX, 16, 0, "tsxldtrk" }, { 7, 0, ECX, 25, 0, "cldemote" },
+	{ 7, 0, ECX, 27, 0, "movdiri" }, { 7, 0, ECX, 28, 0, "movdir64b" },
+	{ 7, 1, EAX, 10, 0, "fzrm" },	{ 7, 1, EAX, 11, 0, "fsrs" },
+	{ 7, 1, EAX, 12, 0, "fsrc" },
 	{ 7, 0, EBX, 5, 3, "avx2" },	{ 7, 0, EBX, 7, 0, "smep" },
 	{ 7, 0, EBX, 8, 3, "bmi2" },	{ 7, 0, EBX, 9, 0, "erms" },
 	{ 7, 0, EBX, 10, 0, "invpcid" }, { 7, 0, EBX, 16, 4, "avx512f" },
@@ -86,6 +93,7 @@ static const struct feature features[] = {
 	{ 0x80000001, 0, EDX, 29, 1, "lm" },
 	{ 0x80000007, 0, EDX, 8, 0, "invtsc" },
 	{ 0x40000001, 0, EAX, 0, 1, "kvmclock-v1" },
+	{ 0x40000001, 0, EAX, 1, 0, "kvm-nopiodelay" },
 	{ 0x40000001, 0, EAX, 3, 1, "kvmclock" },
 	{ 0x40000001, 0, EAX, 5, 1, "kvm-steal-time" },
 	{ 0x40000001, 0, EAX, 6, 1, "kvm-pv-eoi" },
@@ -102,6 +110,10 @@ struct model {
 	uint8_t level;
 	uint32_t signature;	/* leaf 1 eax: family, model, stepping */
 	uint32_t max_leaf;
+};
+
+const char *const arch_cpu_models[] = {
+	"kvm64", "x86-64-v2", "x86-64-v3", "x86-64-v4", NULL
 };
 
 static const struct model models[] = {
@@ -133,11 +145,17 @@ const char *x86_feature_name(uint32_t function, uint32_t index,
 	return NULL;
 }
 
-static uint32_t *reg_of(struct kvm_cpuid_entry2 *e, unsigned int reg)
+void x86_feature_label(uint32_t function, uint32_t index, unsigned int reg,
+		       unsigned int bit, char buf[NAMESET_NAME])
 {
-	uint32_t *regs[] = { &e->eax, &e->ebx, &e->ecx, &e->edx };
+	static const char *const regs[] = { "eax", "ebx", "ecx", "edx" };
+	const char *name = x86_feature_name(function, index, reg, bit);
 
-	return regs[reg];
+	if (name)
+		snprintf(buf, NAMESET_NAME, "%s", name);
+	else
+		snprintf(buf, NAMESET_NAME, "cpuid.%x.%u.%s.%u", function,
+			 index, regs[reg], bit);
 }
 
 /* Keep of every feature word just the model's bits; name what is missing. */
@@ -152,7 +170,7 @@ static void keep_features(struct x86_cpuid *c, const struct model *m,
 				       features[i].index);
 
 		if (e)
-			*reg_of(e, features[i].reg) = 0;
+			*x86_cpuid_reg(e, features[i].reg) = 0;
 	}
 	for (unsigned int i = 0; i < ARRAY_SIZE(features); i++) {
 		const struct feature *f = &features[i];
@@ -162,8 +180,8 @@ static void keep_features(struct x86_cpuid *c, const struct model *m,
 			continue;
 		h = x86_cpuid_find(&host, f->function, f->index);
 		e = x86_cpuid_find(c, f->function, f->index);
-		if (h && (*reg_of(h, f->reg) & 1u << f->bit))
-			*reg_of(e, f->reg) |= 1u << f->bit;
+		if (h && (*x86_cpuid_reg(h, f->reg) & 1u << f->bit))
+			*x86_cpuid_reg(e, f->reg) |= 1u << f->bit;
 		else if (!is_soft(f))
 			error_add(err, ENOTSUP, "CPU model %s needs %s, which this host lacks",
 				  m->name, f->name);
@@ -231,34 +249,166 @@ static void set_identity(struct x86_cpuid *c, const struct model *m)
 		e->ebx = 0;
 }
 
-static int unknown_model(const char *name, struct error *err)
+static const struct model *find_model(const char *name, struct error *err)
 {
 	char list[128] = "host";
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(models); i++) {
 		size_t n = strlen(list);
 
+		if (!strcmp(models[i].name, name))
+			return &models[i];
 		snprintf(list + n, sizeof(list) - n, ", %s", models[i].name);
 	}
-	return error_set(err, EINVAL, "no CPU model \"%s\" (accepted: %s)",
-			 name, list);
+	error_set(err, EINVAL, "no CPU model \"%s\" (accepted: %s)", name,
+		  list);
+	return NULL;
 }
 
 int x86_cpu_model_apply(const char *name, struct x86_cpuid *c,
 			struct error *err)
 {
-	const struct model *m = NULL;
+	const struct model *m;
 
 	if (!strcmp(name, "host"))
 		return 0;
-	for (unsigned int i = 0; i < ARRAY_SIZE(models); i++)
-		if (!strcmp(models[i].name, name))
-			m = &models[i];
+	m = find_model(name, err);
 	if (!m)
-		return unknown_model(name, err);
+		return -err->code;
 	drop_leaves(c, m);
 	keep_features(c, m, err);
 	limit_xsave(c, m);
 	set_identity(c, m);
 	return err->code ? -err->code : 0;
+}
+
+/* -- sets of features ------------------------------------------------------- */
+
+static void vendor_name(struct x86_cpuid *c, char buf[NAMESET_NAME])
+{
+	struct kvm_cpuid_entry2 *e = x86_cpuid_find(c, 0, 0);
+
+	snprintf(buf, NAMESET_NAME, "vendor=%.4s%.4s%.4s",
+		 e ? (char *)&e->ebx : "?", e ? (char *)&e->edx : "",
+		 e ? (char *)&e->ecx : "");
+}
+
+/* Call @fn for each feature bit that @c has. */
+static int each_bit(struct x86_cpuid *c,
+		    int (*fn)(void *arg, uint32_t *word, unsigned int bit,
+			      const char *name, struct error *err),
+		    void *arg, struct error *err)
+{
+	char name[NAMESET_NAME];
+	int ret = 0;
+
+	for (unsigned int i = 0; i < x86_nfeature_words; i++) {
+		const struct x86_feature_word *w = &x86_feature_words[i];
+		struct kvm_cpuid_entry2 *e =
+			x86_cpuid_find(c, w->function, w->index);
+
+		for (unsigned int b = 0; e && b < 4 * 32 && ret == 0; b++) {
+			uint32_t *word = x86_cpuid_reg(e, b / 32);
+
+			if (!(w->regs & 1u << b / 32) ||
+			    !(*word & 1u << b % 32))
+				continue;
+			x86_feature_label(w->function, w->index, b / 32,
+					  b % 32, name);
+			ret = fn(arg, word, b % 32, name, err);
+		}
+	}
+	return ret;
+}
+
+static int add_bit(void *arg, uint32_t *word, unsigned int bit,
+		   const char *name, struct error *err)
+{
+	(void)word;
+	(void)bit;
+	return nameset_add(arg, name, err);
+}
+
+int arch_cpu_features(const char *model, int kvm_fd, struct nameset *out,
+		      struct error *err)
+{
+	char vendor[NAMESET_NAME];
+	struct x86_cpuid c;
+	int ret = x86_cpuid_host(kvm_fd, &c, err);
+
+	out->n = 0;
+	if (!ret)
+		ret = x86_cpu_model_apply(model, &c, err);
+	if (ret)
+		return ret;
+	vendor_name(&c, vendor);
+	ret = nameset_add(out, vendor, err);
+	return ret ? ret : each_bit(&c, add_bit, out, err);
+}
+
+int arch_cpu_needs(const char *model, struct nameset *out, struct error *err)
+{
+	const struct model *m = find_model(model, err);
+	int ret = m ? 0 : -err->code;
+
+	out->n = 0;
+	for (unsigned int i = 0; ret == 0 && i < ARRAY_SIZE(features); i++) {
+		const struct feature *f = &features[i];
+
+		if (f->level && f->level <= m->level && !is_soft(f))
+			ret = nameset_add(out, f->name, err);
+	}
+	return ret;
+}
+
+static int keep_bit(void *arg, uint32_t *word, unsigned int bit,
+		    const char *name, struct error *err)
+{
+	(void)err;
+	if (!nameset_has(arg, name))
+		*word &= ~(1u << bit);
+	return 0;
+}
+
+static int name_missing(const struct nameset *set, struct x86_cpuid *c,
+			struct error *err)
+{
+	struct nameset have = { 0 };
+	char vendor[NAMESET_NAME];
+	int ret;
+
+	vendor_name(c, vendor);
+	ret = nameset_add(&have, vendor, err);
+	if (!ret)
+		ret = each_bit(c, add_bit, &have, err);
+	for (unsigned int i = 0; !ret && i < set->n; i++)
+		if (!nameset_has(&have, set->name[i]))
+			error_add(err, ENOTSUP, "the CPU set has %s, which this host lacks",
+				  set->name[i]);
+	return ret ? ret : -err->code;
+}
+
+int x86_cpu_set_apply(const struct nameset *set, struct x86_cpuid *c,
+		      struct error *err)
+{
+	const struct model m = {
+		.name = "set", .level = nameset_has(set, "avx512f") ? 4 : 3,
+		.signature = 0x0f61,
+		.max_leaf = nameset_has(set, "xsave") ? 0xd : 0xb,
+	};
+	int ret = name_missing(set, c, err);
+	struct kvm_cpuid_entry2 *e;
+	uint32_t promised;
+
+	if (ret)
+		return ret;
+	drop_leaves(c, &m);
+	ret = each_bit(c, keep_bit, (void *)(uintptr_t)set, err);
+	limit_xsave(c, &m);
+	e = x86_cpuid_find(c, 0x80000008, 0);
+	promised = e ? e->ebx : 0;
+	set_identity(c, &m);
+	if (e)
+		e->ebx = promised;
+	return ret;
 }

@@ -146,18 +146,16 @@ int x86_cpuid_from_tree(const void *tree, unsigned int index,
 }
 
 /* Leaves and registers whose bits are features. */
-static const struct {
-	uint32_t function, index;
-	uint8_t regs;		/* bit 0 eax ... bit 3 edx */
-} feature_words[] = {
+const struct x86_feature_word x86_feature_words[] = {
 	{ 1, 0, 0xc },		{ 7, 0, 0xe },		{ 7, 1, 0x1 },
 	{ 0xd, 1, 0x1 },	{ 0x40000001, 0, 0x1 }, { 0x80000001, 0, 0xc },
 	{ 0x80000007, 0, 0x8 },	{ 0x80000008, 0, 0x2 },
 };
+const unsigned int x86_nfeature_words = ARRAY_SIZE(x86_feature_words);
 
-static uint32_t reg_of(const struct kvm_cpuid_entry2 *e, unsigned int reg)
+uint32_t *x86_cpuid_reg(struct kvm_cpuid_entry2 *e, unsigned int reg)
 {
-	const uint32_t regs[] = { e->eax, e->ebx, e->ecx, e->edx };
+	uint32_t *regs[] = { &e->eax, &e->ebx, &e->ecx, &e->edx };
 
 	return regs[reg];
 }
@@ -165,20 +163,14 @@ static uint32_t reg_of(const struct kvm_cpuid_entry2 *e, unsigned int reg)
 static void add_missing(uint32_t function, uint32_t index, unsigned int reg,
 			uint32_t missing, struct error *err)
 {
-	static const char *const names[] = { "eax", "ebx", "ecx", "edx" };
+	char name[NAMESET_NAME];
 
 	for (unsigned int bit = 0; bit < 32; bit++) {
-		const char *name;
-
 		if (!(missing & 1u << bit))
 			continue;
-		name = x86_feature_name(function, index, reg, bit);
-		if (name)
-			error_add(err, ENOTSUP, "this host's CPU lacks %s, which the guest was promised",
-				  name);
-		else
-			error_add(err, ENOTSUP, "this host's CPU lacks CPUID leaf %#x.%u %s bit %u, which the guest was promised",
-				  function, index, names[reg], bit);
+		x86_feature_label(function, index, reg, bit, name);
+		error_add(err, ENOTSUP, "this host's CPU lacks %s, which the guest was promised",
+			  name);
 	}
 }
 
@@ -204,16 +196,18 @@ int arch_tree_check(const void *tree, int kvm_fd, struct error *err)
 	if (ret)
 		return ret;
 	check_vendor(&want, &have, err);
-	for (unsigned int i = 0; i < ARRAY_SIZE(feature_words); i++) {
-		uint32_t f = feature_words[i].function;
-		uint32_t idx = feature_words[i].index;
-		struct kvm_cpuid_entry2 *w = x86_cpuid_find(&want, f, idx);
-		struct kvm_cpuid_entry2 *h = x86_cpuid_find(&have, f, idx);
+	for (unsigned int i = 0; i < x86_nfeature_words; i++) {
+		const struct x86_feature_word *f = &x86_feature_words[i];
+		struct kvm_cpuid_entry2 *w, *h;
 
+		w = x86_cpuid_find(&want, f->function, f->index);
+		h = x86_cpuid_find(&have, f->function, f->index);
 		for (unsigned int reg = 0; w && reg < 4; reg++)
-			if (feature_words[i].regs & 1u << reg)
-				add_missing(f, idx, reg, reg_of(w, reg) &
-					    ~(h ? reg_of(h, reg) : 0), err);
+			if (f->regs & 1u << reg)
+				add_missing(f->function, f->index, reg,
+					    *x86_cpuid_reg(w, reg) &
+					    ~(h ? *x86_cpuid_reg(h, reg) : 0),
+					    err);
 	}
 	return err->code ? -err->code : 0;
 }

@@ -124,6 +124,21 @@ struct kvm_cpuid_entry2 *x86_cpuid_find(struct x86_cpuid *cpuid,
 /* Cut @cpuid, the host's, down to a named model. */
 int x86_cpu_model_apply(const char *model, struct x86_cpuid *cpuid,
 			struct error *err);
+/* Cut it down to these features (arch_cpu_features). */
+int x86_cpu_set_apply(const struct nameset *set, struct x86_cpuid *cpuid,
+		      struct error *err);
+/* The name of a feature bit, made up where it has none. */
+void x86_feature_label(uint32_t function, uint32_t index, unsigned int reg,
+		       unsigned int bit, char buf[NAMESET_NAME]);
+/* All feature words: leaf, index, and which registers (bit 0 eax ... 3 edx). */
+struct x86_feature_word {
+	uint32_t function, index;
+	uint8_t regs;
+};
+extern const struct x86_feature_word x86_feature_words[];
+extern const unsigned int x86_nfeature_words;
+/* @reg 0..3 = eax..edx. */
+uint32_t *x86_cpuid_reg(struct kvm_cpuid_entry2 *e, unsigned int reg);
 /* From the tree's /cpus, for vCPU @index of @ncpus. */
 int x86_cpuid_from_tree(const void *tree, unsigned int index,
 			unsigned int ncpus, struct x86_cpuid *cpuid,

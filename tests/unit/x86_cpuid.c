@@ -108,6 +108,59 @@ static void an_unknown_model_lists_the_known(void **state)
 	assert_non_null(strstr(err.msg, "host, kvm64, x86-64-v2"));
 }
 
+/* A set with all that the full host has. */
+static void full_set(struct nameset *set)
+{
+	struct error err = ERROR_INIT;
+	struct x86_cpuid c;
+
+	full_host(&c, 0);
+	memset(set, 0, sizeof(*set));
+	for (unsigned int i = 0; i < x86_nfeature_words; i++)
+		for (unsigned int b = 0; b < 4 * 32; b++) {
+			const struct x86_feature_word *w =
+				&x86_feature_words[i];
+			char name[NAMESET_NAME];
+
+			if (!(w->regs & 1u << b / 32) ||
+			    !x86_cpuid_find(&c, w->function, w->index))
+				continue;
+			x86_feature_label(w->function, w->index, b / 32,
+					  b % 32, name);
+			assert_int_equal(nameset_add(set, name, &err), 0);
+		}
+}
+
+static void a_set_of_features_gives_just_those(void **state)
+{
+	struct nameset set, less = { 0 }, rest;
+	struct error err = ERROR_INIT;
+	struct x86_cpuid c;
+
+	full_set(&set);
+	assert_int_equal(nameset_add(&less, "avx2", &err), 0);
+	assert_int_equal(nameset_add(&less, "cpuid.7.0.ebx.2", &err), 0);
+	nameset_missing(&set, &less, &rest);
+	full_host(&c, 0);
+	assert_int_equal(x86_cpu_set_apply(&rest, &c, &err), 0);
+	assert_int_equal(x86_cpuid_find(&c, 7, 0)->ebx, ~(1u << 5 | 1u << 2));
+	assert_int_equal(x86_cpuid_find(&c, 1, 0)->ecx, ~0u);
+	assert_int_equal(x86_cpuid_find(&c, 0x80000008, 0)->ebx, ~0u);
+}
+
+static void a_set_that_the_host_lacks_is_refused_by_each_name(void **state)
+{
+	struct error err = ERROR_INIT;
+	struct nameset set;
+	struct x86_cpuid c;
+
+	full_set(&set);
+	full_host(&c, 1u << 20 | 1u << 25);
+	assert_true(x86_cpu_set_apply(&set, &c, &err) < 0);
+	assert_non_null(strstr(err.msg, "sse4_2"));
+	assert_non_null(strstr(err.msg, "aes"));
+}
+
 /* The tree of a machine with model host on this host. */
 static void *host_tree(int kvm_fd)
 {
@@ -181,7 +234,7 @@ static void promise_the_nameless(void *fdt)
 
 static void a_feature_without_a_name_is_told_by_its_bit(void **state)
 {
-	assert_refused(promise_the_nameless, "leaf 0x80000007.0 edx bit 31");
+	assert_refused(promise_the_nameless, "cpuid.80000007.0.edx.31");
 }
 
 static void change_vendor(void *fdt)
@@ -221,6 +274,9 @@ int main(void)
 		cmocka_unit_test(a_model_hides_what_it_does_not_promise),
 		cmocka_unit_test(a_missing_feature_is_named),
 		cmocka_unit_test(an_unknown_model_lists_the_known),
+		cmocka_unit_test(a_set_of_features_gives_just_those),
+		cmocka_unit_test(
+			a_set_that_the_host_lacks_is_refused_by_each_name),
 		cmocka_unit_test(
 			a_guest_that_was_promised_more_is_refused_with_each_name),
 		cmocka_unit_test(a_feature_without_a_name_is_told_by_its_bit),
