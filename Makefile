@@ -55,6 +55,7 @@ endif
 need = $(if $(shell $(PKG_CONFIG) --exists $(2) && echo y),,$(if $($(1)),$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
 $(call need,CONFIG_BLOCK_RAW,liburing)
 $(call need,CONFIG_BLOCK_NBD,libnbd)
+$(call need,CONFIG_TLS,gnutls)
 # Ceph has no .pc files
 need-header = $(if $($(1)),$(if $(shell $(CC) -fsyntax-only -include $(2) -xc /dev/null 2>/dev/null && echo y),,$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
 $(call need-header,CONFIG_BLOCK_RBD,rbd/librbd.h)
@@ -69,7 +70,8 @@ san := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 CFLAGS ?= -O2 -g
 cflags := -std=gnu11 -D_GNU_SOURCE -DGOLDEN_ARCH='"$(ARCH)"' -I. -I$(O)/include $(warn) $(WERROR) $(san) \
 	-fno-strict-aliasing -pthread $(shell $(PKG_CONFIG) --cflags $(pkgs))
-# libnbd and librbd are loaded by the first disk that wants them
+# libnbd and librbd are loaded by the first disk that wants them, GnuTLS by the
+# first credentials
 ldlibs := $(shell $(PKG_CONFIG) --libs $(filter-out libnbd,$(pkgs))) -lfdt -pthread
 
 obj-y :=

@@ -17,6 +17,7 @@
 #include "migration/destination.h"
 #include "migration/snapshot.h"
 #include "migration/source.h"
+#include "migration/tls.h"
 #include "vmm/vm.h"
 
 struct instance {
@@ -39,12 +40,15 @@ struct instance {
 	bool source_over;		/* its last notify was seen */
 	struct migration_params params;	/* what migrate starts from */
 	char *uri;			/* owned, of params */
+	struct tls_credentials *tls_out;	/* owned, as the name */
+	char *tls_name;
 
 	struct snapshot_save *save;	/* NULL: a migration was the last job */
 	bool save_over;
 
 	/* arriving */
 	struct migration_destination *destination;
+	struct tls_credentials *tls_in;	/* owned */
 	bool arrived;
 	struct restore *restore;	/* instance_restore.c */
 };
@@ -72,7 +76,16 @@ void instance_control_path(const struct instance *inst, char *buf,
 struct qmp_server instance_server(struct instance *inst);
 
 /* instance_migration.c */
+
+/* How to talk to the other side; what is NULL or false is as `run` was told. */
+struct instance_security {
+	const char *tls;		/* see tls_credentials_load() */
+	const char *tls_name;
+	bool plain;
+};
+
 int instance_migrate(struct instance *inst, const struct migration_params *p,
+		     const struct instance_security *security,
 		     struct error *err) __must_check;
 /* A migration away, or a save, is under way. */
 bool instance_is_leaving(const struct instance *inst);

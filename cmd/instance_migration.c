@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The migration that an instance leaves or arrives by. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/incoming.h"
 #include "cmd/instance.h"
 #include "cmd/qmp_commands.h"
 #include "cmd/runtime.h"
+#include "vmm/base/fd.h"
 
 /* A notify on its way from the migration's thread to the loop's. */
 struct notice {
@@ -155,7 +158,59 @@ int instance_check_can_leave(struct instance *inst, struct error *err)
 	return 0;
 }
 
+static void forget_last(struct instance *inst)
+{
+	migration_source_destroy(inst->source);
+	snapshot_save_destroy(inst->save);
+	tls_credentials_free(inst->tls_out);
+	free(inst->tls_name);
+	free(inst->uri);
+	inst->source = NULL;
+	inst->save = NULL;
+	inst->source_over = false;
+	inst->tls_out = NULL;
+	inst->tls_name = inst->uri = NULL;
+}
+
+/* From now on the heap holds keys: a core file has no memory (core(5)). Guest
+ * memory never is in one. */
+static void keep_secrets(void)
+{
+	static const char headers_alone[] = "0x10";
+	int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!write(fd, headers_alone, strlen(headers_alone));
+	fd_close(&fd);
+}
+
+/* Read anew each time: certificates expire before VMs do. */
+static int load_security(struct instance *inst,
+			 const struct instance_security *words,
+			 struct channel_security *out, struct error *err)
+{
+	const char *tls = words->tls;
+	int ret;
+
+	if (!tls && !words->plain)
+		tls = inst->config->tls;
+	out->plain = words->plain || (!tls && inst->config->plain);
+	if (words->tls && words->plain)
+		return error_set(err, EINVAL, "either TLS or plain TCP, not both");
+	if (!tls)
+		return 0;
+	keep_secrets();
+	ret = tls_credentials_load(&inst->tls_out, tls, TLS_CLIENT, err);
+	out->tls = inst->tls_out;
+	if (ret == 0 && words->tls_name) {
+		inst->tls_name = strdup(words->tls_name);
+		out->tls_name = inst->tls_name;
+	}
+	return ret;
+}
+
 int instance_migrate(struct instance *inst, const struct migration_params *p,
+		     const struct instance_security *security,
 		     struct error *err)
 {
 	struct migration_source_config cfg = {
@@ -163,22 +218,18 @@ int instance_migrate(struct instance *inst, const struct migration_params *p,
 		.record_dir = inst->state_dir,
 	};
 	int ret = instance_check_can_leave(inst, err);
-	char *uri;
 
 	if (!ret)
 		ret = runtime_make_state_dir(err);
 	if (ret)
 		return ret;
-	uri = strdup(p->uri);
-	if (!uri)
+	forget_last(inst);
+	inst->uri = strdup(p->uri);
+	if (!inst->uri)
 		return error_set(err, ENOMEM, "no memory");
-	migration_source_destroy(inst->source);
-	snapshot_save_destroy(inst->save);
-	inst->source = NULL;
-	inst->save = NULL;
-	inst->source_over = false;
-	free(inst->uri);
-	inst->uri = uri;
+	ret = load_security(inst, security, &cfg.params.security, err);
+	if (ret)
+		return ret;
 	return migration_source_start(&inst->source, &cfg, err);
 }
 
@@ -273,6 +324,10 @@ int instance_listen(struct instance *inst, struct error *err)
 {
 	struct migration_destination_config cfg = {
 		.uri = inst->config->incoming,
+		.security = {
+			.allow = &inst->config->allow,
+			.plain = inst->config->plain,
+		},
 		.log = inst->log,
 		.record_dir = inst->state_dir,
 		.build = on_build,
@@ -282,6 +337,12 @@ int instance_listen(struct instance *inst, struct error *err)
 	};
 	int ret = runtime_make_state_dir(err);
 
+	if (!ret && inst->config->tls) {
+		keep_secrets();
+		ret = tls_credentials_load(&inst->tls_in, inst->config->tls,
+					   TLS_SERVER, err);
+		cfg.security.tls = inst->tls_in;
+	}
 	if (!ret)
 		ret = migration_destination_start(&inst->destination, &cfg,
 						  err);
@@ -304,9 +365,10 @@ void instance_migration_exit(struct instance *inst)
 	inst->save = NULL;
 	inst->source = NULL;
 	inst->destination = NULL;
+	tls_credentials_free(inst->tls_in);
+	inst->tls_in = NULL;
 	/* their last words may still wait for the loop, which has ended */
 	loop_post(&inst->loop, stop_loop, &inst->loop);
 	loop_run(&inst->loop);
-	free(inst->uri);
-	inst->uri = NULL;
+	forget_last(inst);
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* godwit migrate: start it, watch it, tell how it went. */
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/client.h"
 #include "cmd/commands.h"
@@ -11,6 +14,8 @@
 struct migrate_config {
 	uint32_t downtime_ms, max_pause_ms, channels, timeout_s;
 	uint64_t bandwidth;
+	const char *tls, *tls_name;
+	bool plain;
 	bool json, quiet;
 };
 
@@ -32,20 +37,46 @@ static const struct option_spec options[] = {
 	  FIELD(channels) },
 	{ "timeout", "SECONDS", "Give up after this time (default 0: never)",
 	  .parse = option_u32, FIELD(timeout_s) },
+	{ "tls", "DIR|psk=FILE[,id=NAME]",
+	  "By TLS: certificates in DIR, or a key of FILE\n"
+	  "(default: as `godwit run` was told)",
+	  .parse = option_string, FIELD(tls) },
+	{ "tls-name", "NAME", "Whose certificate is expected there (default: the\n"
+	  "host of the URI)", .parse = option_string, FIELD(tls_name) },
+	{ "plain", NULL, "By plain TCP: on a network that you trust",
+	  .parse = option_bool, FIELD(plain) },
 	{ "json", NULL, "The report as JSON on standard output",
 	  .parse = option_bool, FIELD(json) },
 	{ "quiet", NULL, "No stages and no progress",
 	  .parse = option_bool, FIELD(quiet) },
 };
 
+/* The VM's process opens the files, and has a directory of its own. */
+static const char *absolute(const char *tls, char buf[2 * PATH_MAX])
+{
+	size_t prefix = strncmp(tls, "psk=", 4) ? 0 : 4;
+	char dir[PATH_MAX];
+
+	if (tls[prefix] == '/' || !getcwd(dir, sizeof(dir)))
+		return tls;
+	snprintf(buf, 2 * PATH_MAX, "%.*s%s/%s", (int)prefix, tls, dir,
+		 tls + prefix);
+	return buf;
+}
+
 static json_t *arguments(const struct migrate_config *c, const char *uri)
 {
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "uri", uri,
+	char tls[2 * PATH_MAX];
+
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s*, s:s*, s:b}",
+			 "uri", uri,
 			 "downtime-limit", (json_int_t)c->downtime_ms,
 			 "max-pause", (json_int_t)c->max_pause_ms,
 			 "max-bandwidth", (json_int_t)c->bandwidth,
 			 "channels", (json_int_t)c->channels,
-			 "timeout", (json_int_t)c->timeout_s);
+			 "timeout", (json_int_t)c->timeout_s,
+			 "x-tls", c->tls ? absolute(c->tls, tls) : NULL,
+			 "tls-hostname", c->tls_name, "x-plain", c->plain);
 }
 
 static int migrate(const struct migrate_config *config, const char *vm,

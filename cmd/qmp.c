@@ -327,6 +327,20 @@ int qmp_arg_string(json_t *args, const char *name, const char **out,
 	return 0;
 }
 
+int qmp_arg_bool(json_t *args, const char *name, bool *out,
+		 struct error *err)
+{
+	json_t *v = json_object_get(args, name);
+
+	if (!v)
+		return 0;
+	if (!json_is_boolean(v))
+		return error_set(err, EINVAL, "argument '%s': accepted: true or false",
+				 name);
+	*out = json_is_true(v);
+	return 0;
+}
+
 int qmp_arg_u64(json_t *args, const char *name, uint64_t max, uint64_t *out,
 		struct error *err)
 {

@@ -75,6 +75,8 @@ int qmp_run(const struct qmp_server *server, const char *name, json_t *args,
  */
 int qmp_arg_string(json_t *args, const char *name, const char **out,
 		   struct error *err);
+int qmp_arg_bool(json_t *args, const char *name, bool *out,
+		 struct error *err);
 int qmp_arg_u64(json_t *args, const char *name, uint64_t max, uint64_t *out,
 		struct error *err);
 /* Refuse arguments whose names are not in the NULL-terminated list. */

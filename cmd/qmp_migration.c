@@ -51,21 +51,30 @@ static int migrate(void *arg, json_t *args, json_t **result,
 	static const char *const known[] = {
 		"uri", "downtime-limit", "max-pause", "max-bandwidth",
 		"channels", "multifd-channels", "timeout", "x-ask-seconds",
+		"tls-hostname", "x-tls", "x-plain",
 		/* QEMU's, which ask for nothing here */
 		"blk", "inc", "detach", "resume", NULL
 	};
 	struct instance *inst = arg;
 	struct migration_params p = inst->params;
+	struct instance_security security = { .tls = NULL };
 	int ret = qmp_arg_known(args, known, err);
 
 	p.uri = NULL;
+	if (!ret)
+		ret = qmp_arg_string(args, "x-tls", &security.tls, err);
+	if (!ret)
+		ret = qmp_arg_string(args, "tls-hostname", &security.tls_name,
+				     err);
+	if (!ret)
+		ret = qmp_arg_bool(args, "x-plain", &security.plain, err);
 	if (!ret)
 		ret = qmp_arg_string(args, "uri", &p.uri, err);
 	if (!ret && !p.uri)
 		ret = error_set(err, EINVAL, "argument 'uri': missing; accepted: tcp:HOST:PORT, unix:PATH");
 	if (!ret)
 		ret = read_params(args, &p, err);
-	return ret ? ret : instance_migrate(inst, &p, err);
+	return ret ? ret : instance_migrate(inst, &p, &security, err);
 }
 
 static int set_parameters(void *arg, json_t *args, json_t **result,
@@ -137,7 +146,7 @@ static int query_migrate(void *arg, json_t *args, json_t **result,
 }
 
 const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
-	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s): move the VM there",
+	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), x-tls (as --tls), tls-hostname, x-plain (plain TCP): move the VM there",
 	  migrate },
 	{ "migrate_cancel", "Give up the migration or save; the VM runs on here",
 	  cancel },

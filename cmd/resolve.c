@@ -12,6 +12,7 @@
 #include "cmd/runtime.h"
 #include "migration/ask.h"
 #include "migration/record.h"
+#include "migration/tls.h"
 
 struct resolve_config {
 	bool here, there;
@@ -34,12 +35,32 @@ struct case_file {
 	enum migration_answer answer;
 };
 
+/* As the migration did: with its credentials, or in plain TCP. */
+static enum migration_answer ask(const struct record_info *r,
+				 struct error *why)
+{
+	struct channel_security security = {
+		.plain = r->plain,
+		.tls_name = r->tls_name[0] ? r->tls_name : NULL,
+	};
+	enum migration_answer answer = MIGRATION_NO_ANSWER;
+	struct tls_credentials *tls = NULL;
+
+	if (!r->tls[0] ||
+	    tls_credentials_load(&tls, r->tls, TLS_CLIENT, why) == 0) {
+		security.tls = tls;
+		answer = migration_ask(r->uri, &security, &r->job, why);
+	}
+	tls_credentials_free(tls);
+	return answer;
+}
+
 static void show(struct case_file *f)
 {
 	const struct record_info *r = &f->record;
 	struct error why = ERROR_INIT;
 
-	f->answer = migration_ask(r->uri, &r->job, &why);
+	f->answer = ask(r, &why);
 	printf("record here: the VM %s given to %s\n",
 	       r->going ? "may have been" : "was not", r->uri);
 	printf("process here: %s\n", f->client ?

@@ -11,6 +11,7 @@
 #include "devices/char/char.h"
 #include "devices/net/net.h"
 #include "migration/channel.h"
+#include "migration/tls.h"
 #include "vmm/base/util.h"
 
 static int option_name(const struct option_spec *spec, void *field,
@@ -201,6 +202,19 @@ static int option_uri(const struct option_spec *spec, void *field,
 	return channel_uri_check(value, err);
 }
 
+static int option_tls(const struct option_spec *spec, void *field,
+		      const char *value, struct error *err)
+{
+	*(const char **)field = value;
+	return tls_spec_check(value, err);
+}
+
+static int option_allow(const struct option_spec *spec, void *field,
+			const char *value, struct error *err)
+{
+	return allow_add(field, value, err);
+}
+
 static int option_console(const struct option_spec *spec, void *field,
 			  const char *value, struct error *err)
 {
@@ -303,6 +317,18 @@ const struct option_spec run_option_table[] = {
 	{ "incoming", "tcp:HOST:PORT|unix:PATH",
 	  "Wait there for a VM that is moved to this host",
 	  .parse = option_uri, FIELD(incoming) },
+	{ "tls", "DIR|psk=FILE[,id=NAME]",
+	  "Migrations come and go by TLS: by certificates, in DIR as\n"
+	  "ca-cert.pem and {server,client}-{cert,key}.pem, or a key\n"
+	  "of FILE (lines NAME:HEX, see psktool)",
+	  .parse = option_tls, FIELD(tls) },
+	{ "plain", "on|off", "Migrations may come and go by plain TCP: nobody proves\n"
+	  "who it is, and guest memory can be read and changed",
+	  .may_omit = true, .parse = option_bool, FIELD(plain) },
+	{ "allow", "ADDRESS[/BITS]|HOST|cert:PATTERN|psk:PATTERN",
+	  "With --incoming: who may come, again for each; a pattern is\n"
+	  "of a certificate's CN, DNS name or subject, or a key's name",
+	  .parse = option_allow, FIELD(allow) },
 	{ "debug-exit", NULL, "Port 0x501: a byte written there ends the VM with\n"
 	  "that exit status", .parse = option_bool, FIELD(debug_exit) },
 	OPTION_PAUSED,
@@ -372,6 +398,21 @@ static void check_incoming(const struct run_config *c, struct error *err)
 				  c->net[i].backend);
 }
 
+/* What asks for nobody's name is asked for in words. */
+static void check_security(const struct run_config *c, struct error *err)
+{
+	struct channel_security security = { .plain = c->plain };
+	struct error why = ERROR_INIT;
+
+	if (c->tls && c->plain)
+		error_add(err, EINVAL, "options --tls and --plain: only one of them can be meant");
+	else if (c->incoming && !c->tls &&
+		 channel_security_check(c->incoming, &security, &why) < 0)
+		error_add(err, EINVAL, "option --incoming: %s", why.msg);
+	if (c->allow.n && !c->incoming)
+		error_add(err, EINVAL, "option --allow: nobody comes in without --incoming");
+}
+
 static const char *device_id(const struct run_config *c, unsigned int i)
 {
 	return i < c->ndisks ? c->disk[i].id : c->net[i - c->ndisks].id;
@@ -395,6 +436,7 @@ int run_config_check(const struct run_config *c, struct error *err)
 		check_incoming(c, err);
 	else if (!c->kernel)
 		error_add(err, EINVAL, "option --kernel: missing; accepted: --kernel FILE, a Linux bzImage or an ELF file with a PVH note (or --incoming URI)");
+	check_security(c, err);
 	check_ids(c, err);
 	return -err->code;
 }

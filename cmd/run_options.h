@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "cmd/options.h"
+#include "migration/allow.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
 
@@ -46,6 +47,9 @@ struct run_config {
 	const char *incoming;
 	const char *restore;	/* a file of `godwit save` */
 	bool again, verify;	/* of restore */
+	const char *tls;
+	bool plain;
+	struct allow allow;
 	uint32_t cpus;		/* 0: not given */
 	uint64_t memory;	/* bytes, 0: not given */
 	bool shared;

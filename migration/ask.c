@@ -62,7 +62,9 @@ static enum migration_answer judge(const struct message *m,
 				      MIGRATION_HAS_NO_GO;
 }
 
-enum migration_answer migration_ask(const char *uri, const struct wire_job *job,
+enum migration_answer migration_ask(const char *uri,
+				    const struct channel_security *security,
+				    const struct wire_job *job,
 				    struct error *err)
 {
 	struct wire_hello hello = {
@@ -76,7 +78,7 @@ enum migration_answer migration_ask(const char *uri, const struct wire_job *job,
 	struct channel ch;
 	struct message m;
 
-	if (channel_connect(&ch, uri, -1, deadline, err) == 0 &&
+	if (channel_connect(&ch, uri, security, -1, deadline, err) == 0 &&
 	    message_hello(&ch, &hello, deadline, err) == 0 &&
 	    message_send_job(&ch, WIRE_QUERY, job, NULL, deadline, err) == 0) {
 		if (message_recv(&ch, &m, deadline, err) == 0)

@@ -3,6 +3,7 @@
 #ifndef GODWIT_MIGRATION_ASK_H
 #define GODWIT_MIGRATION_ASK_H
 
+#include "migration/channel.h"
 #include "migration/wire.h"
 #include "vmm/base/error.h"
 
@@ -15,7 +16,9 @@ enum migration_answer {
 };
 
 /* QUERY the destination at @uri; blocks for 3 s at most. */
-enum migration_answer migration_ask(const char *uri, const struct wire_job *job,
+enum migration_answer migration_ask(const char *uri,
+				    const struct channel_security *security,
+				    const struct wire_job *job,
 				    struct error *err);
 /* What it says, as half a sentence: "the other side ...". */
 const char *migration_answer_text(enum migration_answer answer);

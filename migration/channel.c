@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "migration/tls.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
@@ -76,15 +78,64 @@ int channel_uri_check(const char *uri, struct error *err)
 	return t ? t->check(rest, err) : -EINVAL;
 }
 
-int channel_connect(struct channel *ch, const char *uri, int cancel_fd,
+int channel_security_check(const char *uri,
+			   const struct channel_security *security,
+			   struct error *err)
+{
+	const struct transport *t;
+	const char *rest;
+
+	if (channel_uri_check(uri, err) < 0)
+		return -EINVAL;
+	t = transport_find(uri, &rest, err);
+	if (!t->exposed || (security && (security->tls || security->plain)))
+		return 0;
+	return error_set(err, EINVAL,
+			 "%s: who is there, and who listens? Choose --tls DIR (certificates) or --tls psk=FILE (a key), or --plain on a network that you trust",
+			 uri);
+}
+
+/* To its end, which is the other side's business, too. */
+static int handshake(struct channel *ch, uint64_t deadline, struct error *err)
+{
+	short events = 0;
+	int ret;
+
+	while ((ret = tls_handshake_step(ch, &events, err)) == -EAGAIN) {
+		ret = channel_wait_fd(ch->fd, events, ch->cancel_fd, deadline);
+		if (ret < 0)
+			return error_set(err, -ret, ret == -ECANCELED ?
+					 "cancelled" : "TLS: %s",
+					 strerror(-ret));
+	}
+	return ret;
+}
+
+static int secure(struct channel *ch, const struct transport *t,
+		  const char *rest, const struct channel_security *security,
+		  uint64_t deadline, struct error *err)
+{
+	char name[CHANNEL_URI_MAX] = "";
+	int ret;
+
+	if (t->host)
+		t->host(rest, name);
+	if (security->tls_name)
+		snprintf(name, sizeof(name), "%s", security->tls_name);
+	ret = tls_start(ch, security->tls, TLS_CLIENT, name, err);
+	return ret < 0 ? ret : handshake(ch, deadline, err);
+}
+
+int channel_connect(struct channel *ch, const char *uri,
+		    const struct channel_security *security, int cancel_fd,
 		    uint64_t deadline, struct error *err)
 {
 	const struct transport *t;
 	const char *rest;
-	int fd;
+	int ret, fd;
 
 	channel_init(ch);
-	if (channel_uri_check(uri, err) < 0)
+	if (channel_security_check(uri, security, err) < 0)
 		return -EINVAL;
 	t = transport_find(uri, &rest, err);
 	fd = t->connect(rest, cancel_fd, deadline, err);
@@ -96,15 +147,23 @@ int channel_connect(struct channel *ch, const char *uri, int cancel_fd,
 	ch->fd = fd;
 	ch->cancel_fd = cancel_fd;
 	strcpy(ch->peer, uri);
-	return 0;
+	if (!security || !security->tls)
+		return 0;
+	ret = secure(ch, t, rest, security, deadline, err);
+	if (ret == 0)
+		return 0;
+	channel_close(ch);
+	error_prefix(err, "%s", uri);
+	return ret;
 }
 
-int channel_listen(struct listener *l, const char *uri, struct error *err)
+int channel_listen(struct listener *l, const char *uri,
+		   const struct channel_security *security, struct error *err)
 {
 	const char *rest;
 
 	l->fd = -1;
-	if (channel_uri_check(uri, err) < 0)
+	if (channel_security_check(uri, security, err) < 0)
 		return -EINVAL;
 	l->transport = transport_find(uri, &rest, err);
 	l->fd = l->transport->listen(rest, l->uri, err);
@@ -132,11 +191,15 @@ int channel_accept(struct listener *l, struct channel *ch, struct error *err)
 	l->transport->tune(fd);
 	ch->fd = fd;
 	strcpy(ch->peer, l->uri);
+	if (l->transport->peer)
+		l->transport->peer(fd, ch->peer);
 	return 0;
 }
 
 void channel_close(struct channel *ch)
 {
+	if (ch->ops->close && ch->tls)
+		ch->ops->close(ch);
 	fd_close(&ch->fd);
 }
 
@@ -148,6 +211,8 @@ void channel_shutdown(struct channel *ch)
 
 void channel_finish(struct channel *ch)
 {
+	if (ch->ops->finish)
+		ch->ops->finish(ch);
 	shutdown(ch->fd, SHUT_WR);
 }
 
@@ -236,7 +301,8 @@ static ssize_t judge(struct channel *ch, ssize_t n, bool reading,
 		return error_set(err, ECONNRESET,
 				 "%s: the other side closed the connection",
 				 ch->peer);
-	return error_set(err, (int)-n, "%s: %s", ch->peer, strerror((int)-n));
+	return error_set(err, (int)-n, "%s: %s", ch->peer,
+			 ch->why ? ch->why : strerror((int)-n));
 }
 
 ssize_t channel_readv(struct channel *ch, struct iovec *iov, int n,
@@ -282,9 +348,14 @@ int channel_writev(struct channel *ch, struct iovec *iov, int n,
 	return 0;
 }
 
+bool channel_pending(const struct channel *ch)
+{
+	return ch->fd >= 0 && ch->ops->pending && ch->ops->pending(ch);
+}
+
 bool channel_readable(const struct channel *ch)
 {
 	struct pollfd p = { .fd = ch->fd, .events = POLLIN };
 
-	return poll(&p, 1, 0) > 0;
+	return channel_pending(ch) || poll(&p, 1, 0) > 0;
 }

@@ -5,8 +5,8 @@
  * until done, until a deadline (now_ns() clock, 0 = none), until nothing moved
  * for idle_ns, or until cancel_fd becomes readable (-ECANCELED).
  *
- * Threads: one reader and one writer at a time. channel_shutdown() and the
- * counters from any thread.
+ * Threads: one reader and one writer at a time; with TLS, one user.
+ * channel_shutdown() and the counters from any thread.
  */
 #ifndef GODWIT_MIGRATION_CHANNEL_H
 #define GODWIT_MIGRATION_CHANNEL_H
@@ -22,16 +22,37 @@
 
 #define CHANNEL_URI_MAX 256
 
+struct allow;
 struct channel;
+struct tls;
+struct tls_credentials;
+
+/*
+ * What is asked of a connection before anything is said over it. All is
+ * borrowed, and outlives the channel.
+ */
+struct channel_security {
+	const struct tls_credentials *tls;	/* NULL: none */
+	const char *tls_name;	/* the server's; NULL: as in the URI */
+	const struct allow *allow;	/* who may come in; NULL: everybody */
+	bool plain;	/* TCP without TLS, which was asked for in words */
+};
 
 /* Bytes in and out; return what was moved, 0 at the end, or -errno. */
 struct channel_ops {
 	ssize_t (*readv)(struct channel *ch, const struct iovec *iov, int n);
 	ssize_t (*writev)(struct channel *ch, const struct iovec *iov, int n);
+	/* NULL where there is nothing to do: bytes that wait here and in no
+	 * socket; the last word; what is owned besides the fd */
+	bool (*pending)(const struct channel *ch);
+	void (*finish)(struct channel *ch);
+	void (*close)(struct channel *ch);
 };
 
 struct channel {
 	const struct channel_ops *ops;
+	struct tls *tls;		/* owned; NULL: none */
+	const char *why;		/* the last error's words, static */
 	int fd;				/* -1: not open */
 	int cancel_fd;			/* eventfd, not owned; -1: none */
 	uint64_t idle_ns;		/* limit without progress, 0: none */
@@ -43,6 +64,7 @@ struct channel {
 struct transport {
 	const char *scheme;	/* "tcp" */
 	const char *syntax;	/* "tcp:HOST:PORT" */
+	bool exposed;		/* strangers may listen or connect */
 	/* Is @rest well formed? Connects to nothing. */
 	int (*check)(const char *rest, struct error *err);
 	/* Return a connected, non-blocking fd. @rest follows "scheme:". */
@@ -53,6 +75,10 @@ struct transport {
 		      struct error *err);
 	void (*unlisten)(const char *rest);	/* may be NULL */
 	void (*tune)(int fd);	/* of each connection */
+	/* The host that @rest names; NULL: it names none. */
+	void (*host)(const char *rest, char name[CHANNEL_URI_MAX]);
+	/* Who is at the other end, for messages; NULL: the URI. */
+	void (*peer)(int fd, char name[CHANNEL_URI_MAX]);
 };
 
 extern const struct transport transport_tcp;
@@ -66,11 +92,15 @@ struct listener {
 
 /* A channel that is not open: closing it is harmless. */
 void channel_init(struct channel *ch);
-int channel_connect(struct channel *ch, const char *uri, int cancel_fd,
+/* With the handshake, if there is TLS. @security NULL: none is asked for,
+ * which is refused where strangers are. */
+int channel_connect(struct channel *ch, const char *uri,
+		    const struct channel_security *security, int cancel_fd,
 		    uint64_t deadline, struct error *err) __must_check;
-int channel_listen(struct listener *l, const char *uri, struct error *err)
+int channel_listen(struct listener *l, const char *uri,
+		   const struct channel_security *security, struct error *err)
 	__must_check;
-/* -EAGAIN when nobody is waiting. */
+/* -EAGAIN when nobody is waiting. TLS has not begun: see door.h. */
 int channel_accept(struct listener *l, struct channel *ch, struct error *err)
 	__must_check;
 void listener_close(struct listener *l);
@@ -84,6 +114,10 @@ void channel_shutdown(struct channel *ch);
 void channel_finish(struct channel *ch);
 /* Is @uri one that a transport understands? */
 int channel_uri_check(const char *uri, struct error *err);
+/* ... and @security what it asks for? */
+int channel_security_check(const char *uri,
+			   const struct channel_security *security,
+			   struct error *err);
 
 /* Move exactly what was asked for. The iovec is used up. */
 int channel_read(struct channel *ch, void *buf, size_t len, uint64_t deadline,
@@ -96,6 +130,8 @@ ssize_t channel_readv(struct channel *ch, struct iovec *iov, int n,
 	__must_check;
 /* Could a read move something (bytes, or the end) right now? */
 bool channel_readable(const struct channel *ch);
+/* ... even though its fd has nothing to read? Ask before polling it. */
+bool channel_pending(const struct channel *ch);
 
 /* Wait for @events on @fd: 0, -ETIMEDOUT, -ECANCELED or another -errno. */
 int channel_wait_fd(int fd, short events, int cancel_fd, uint64_t deadline);

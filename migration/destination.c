@@ -176,7 +176,7 @@ static void *destination_thread(void *arg)
 	/* the source knows, or had all the time it has to ask */
 	record_done(&d->record);
 	channel_close(&d->control);
-	listener_close(&d->listener);
+	door_close(&d->door);
 	return NULL;
 }
 
@@ -204,15 +204,16 @@ int migration_destination_start(struct migration_destination **out,
 	record_init(&d->record);
 	migration_progress_init(&d->progress);
 	d->stop_fd = fd_event();
-	d->door_fd = -1;
-	ret = channel_listen(&d->listener, cfg->uri, err);
+	d->keeper_fd = -1;
+	ret = door_open(&d->door, cfg->uri, &cfg->security, &d->cfg.log,
+			d->stop_fd, err);
 	if (ret == 0 && pthread_create(&d->thread, NULL, destination_thread, d))
 		ret = error_set(err, EAGAIN, "no thread for a migration");
 	if (ret == 0) {
 		*out = d;
 		return 0;
 	}
-	listener_close(&d->listener);
+	door_close(&d->door);
 	migration_progress_exit(&d->progress);
 	fd_close(&d->stop_fd);
 	free(d);
@@ -221,7 +222,7 @@ int migration_destination_start(struct migration_destination **out,
 
 const char *migration_destination_uri(const struct migration_destination *d)
 {
-	return d->listener.uri;
+	return d->door.listener.uri;
 }
 
 void migration_destination_stats(struct migration_destination *d,

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "migration/channel.h"
 #include "migration/stats.h"
 #include "migration/vm_ops.h"
 #include "vmm/base/error.h"
@@ -24,6 +25,7 @@ struct migration_destination;
 
 struct migration_destination_config {
 	const char *uri;	/* tcp:HOST:PORT (port 0: any), unix:PATH */
+	struct channel_security security;
 	const struct migration_vm_ops *ops;	/* NULL: the real ones */
 	struct log log;
 	const char *record_dir;	/* see record.h; NULL: no record */

@@ -145,17 +145,17 @@ unsigned int destination_orphaned(void *ctx)
 
 	channel_close(&d->control);
 	destination_leave_door(d);
-	while (channel_wait_fd(d->listener.fd, POLLIN, d->stop_fd,
-			       deadline) == 0) {
+	while (door_wait(&d->door, NULL, 0, deadline) == 1) {
 		struct error err = ERROR_INIT;
 		struct wire_hello hello;
 		struct channel ch;
 
-		if (destination_visitor(d, &ch, &hello, deadline, &err) < 0)
+		if (door_take(&d->door, &ch, &hello, &err) < 0)
 			continue;
 		if (hello.role != WIRE_ROLE_QUERY) {
-			destination_refuse(&ch, "busy with another migration");
-		} else if (destination_asked(&ch, &d->job)) {
+			door_refuse(&d->door, &ch,
+				    "busy with another migration");
+		} else if (destination_asked(d, &ch, &d->job)) {
 			d->control = ch;
 			d->go_deadline = now_ns() + GO_EXTRA_NS;
 			(void)!send_prepared(d, &d->control);
@@ -214,19 +214,19 @@ static bool serve_source(struct migration_destination *d)
 	return bye;
 }
 
-static void serve_visitor(struct migration_destination *d, uint64_t deadline)
+static void serve_visitor(struct migration_destination *d)
 {
 	struct error err = ERROR_INIT;
 	struct wire_hello hello;
 	struct channel ch;
 
-	if (destination_visitor(d, &ch, &hello, deadline, &err) < 0)
+	if (door_take(&d->door, &ch, &hello, &err) < 0)
 		return;
 	if (hello.role != WIRE_ROLE_QUERY) {
-		destination_refuse(&ch, "a VM has arrived here already");
+		door_refuse(&d->door, &ch, "a VM has arrived here already");
 		return;
 	}
-	if (!destination_asked(&ch, &d->job))
+	if (!destination_asked(d, &ch, &d->job))
 		return;
 	channel_close(&d->control);
 	d->control = ch;
@@ -240,21 +240,17 @@ unsigned int destination_lingering(void *ctx)
 	uint64_t deadline = now_ns() + d->cfg.linger_ms * NSEC_PER_MSEC;
 
 	destination_leave_door(d);
-	for (uint64_t now = now_ns(); now < deadline; now = now_ns()) {
-		struct pollfd p[] = {
-			{ .fd = d->control.fd, .events = POLLIN },
-			{ .fd = d->listener.fd, .events = POLLIN },
-			{ .fd = d->stop_fd, .events = POLLIN },
-		};
-		int n = poll(p, ARRAY_SIZE(p),
-			     (int)((deadline - now) / NSEC_PER_MSEC) + 1);
+	for (;;) {
+		struct pollfd p = { .fd = d->control.fd, .events = POLLIN };
+		int ret = channel_pending(&d->control) ? 0 :
+			  door_wait(&d->door, &p, 1, deadline);
 
-		if (n > 0 && p[2].revents)
+		if (ret == -ECANCELED)
 			return DESTINATION_EV_STOP;
-		if (n > 0 && p[0].revents && serve_source(d))
+		if (ret == -ETIMEDOUT || (ret == 0 && serve_source(d)))
 			break;
-		if (n > 0 && p[1].revents)
-			serve_visitor(d, deadline);
+		if (ret == 1)
+			serve_visitor(d);
 	}
 	return DESTINATION_EV_OVER;
 }
@@ -267,12 +263,14 @@ static void tell_source(struct migration_destination *d)
 	d->control.cancel_fd = -1;
 	if (d->control.fd < 0)
 		return;
-	if (!d->accepted) {
-		destination_refuse(&d->control, d->err.msg);
-		return;
-	}
-	(void)!message_send_job(&d->control, WIRE_DEAD, &d->job, d->err.msg,
-				now_ns() + SEND_NS, &ignored);
+	if (d->accepted)
+		(void)!message_send_job(&d->control, WIRE_DEAD, &d->job,
+					d->err.msg, now_ns() + SEND_NS,
+					&ignored);
+	else
+		(void)!message_send(&d->control, WIRE_REFUSE, d->err.msg,
+				    strlen(d->err.msg), NULL, 0,
+				    now_ns() + SEND_NS, &ignored);
 	destination_part(&d->control);
 }
 

@@ -7,6 +7,7 @@
 
 #include "migration/channel.h"
 #include "migration/destination.h"
+#include "migration/door.h"
 #include "migration/message.h"
 #include "migration/ram_recv.h"
 #include "migration/record.h"
@@ -50,11 +51,11 @@ enum destination_event {
 struct migration_destination {
 	struct migration_destination_config cfg;
 	const struct migration_vm_ops *ops;
-	struct listener listener;
+	struct door door;		/* also the keeper's, while there is one */
 	pthread_t thread;
 	int stop_fd;
-	pthread_t door;			/* tells visitors that it is busy */
-	int door_fd;			/* ends that; -1: nobody is there */
+	pthread_t keeper;		/* tells visitors that it is busy */
+	int keeper_fd;			/* ends that; -1: nobody is there */
 	struct migration_progress progress;
 
 	/* the destination's thread alone */
@@ -100,23 +101,15 @@ unsigned int destination_event(struct migration_destination *d,
 int destination_watched(struct migration_destination *d,
 			int (*work)(struct migration_destination *d));
 
-/*
- * Visitors: connections that came while the job is known. Accept one, answer
- * its HELLO; 0 with *hello filled in, or -errno (the visitor is gone).
- */
-int destination_visitor(struct migration_destination *d, struct channel *ch,
-			struct wire_hello *hello, uint64_t deadline,
-			struct error *err);
 /* A visitor's QUERY: does it ask for @job? It is told REFUSE if not. */
-bool destination_asked(struct channel *ch, const struct wire_job *job);
+bool destination_asked(struct migration_destination *d, struct channel *ch,
+		       const struct wire_job *job);
 /*
  * From RECEIVING on, the destination's thread has no time for visitors: another
  * one tells them so, until somebody may come with a QUERY, or the job is over.
  */
 void destination_keep_door(struct migration_destination *d);
 void destination_leave_door(struct migration_destination *d);
-/* Send REFUSE, so that it arrives. */
-void destination_refuse(struct channel *ch, const char *why);
 /* Close so that what was sent last is read by the other side. */
 void destination_part(struct channel *ch);
 

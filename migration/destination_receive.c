@@ -39,7 +39,7 @@ static int keep_record(struct migration_destination *d)
 	struct record_info info = { .role = RECORD_DESTINATION, .job = d->job };
 
 	snprintf(info.vm, sizeof(info.vm), "%s", d->vm->name);
-	snprintf(info.uri, sizeof(info.uri), "%s", d->listener.uri);
+	snprintf(info.uri, sizeof(info.uri), "%s", d->door.listener.uri);
 	return record_open(&d->record, d->cfg.record_dir, &info, &d->err);
 }
 
@@ -121,7 +121,7 @@ static int accept_bulk(struct migration_destination *d, uint64_t *deadline)
 {
 	struct wire_hello hello;
 	struct channel ch;
-	int ret = destination_visitor(d, &ch, &hello, *deadline, &d->err);
+	int ret = door_take(&d->door, &ch, &hello, &d->err);
 
 	if (ret < 0) {
 		/* a stranger's bad manners are not this job's failure */
@@ -130,7 +130,7 @@ static int accept_bulk(struct migration_destination *d, uint64_t *deadline)
 	}
 	if (hello.role != WIRE_ROLE_BULK ||
 	    !wire_job_equal(&hello.job, &d->job)) {
-		destination_refuse(&ch, "busy with another migration");
+		door_refuse(&d->door, &ch, "busy with another migration");
 		return 0;
 	}
 	ch.cancel_fd = -1;
@@ -156,27 +156,25 @@ static int hear_source(struct migration_destination *d)
 	return ret;
 }
 
-/* 0 if somebody is at the door. */
+/* 0 if somebody may come in. */
 static int wait_visitor(struct migration_destination *d, uint64_t deadline)
 {
-	for (uint64_t now = now_ns(); now < deadline; now = now_ns()) {
-		struct pollfd p[] = {
-			{ .fd = d->listener.fd, .events = POLLIN },
-			{ .fd = d->control.fd, .events = POLLIN },
-			{ .fd = d->stop_fd, .events = POLLIN },
-		};
+	for (;;) {
+		struct pollfd p = { .fd = d->control.fd, .events = POLLIN };
+		int ret = channel_pending(&d->control) ? 0 :
+			  door_wait(&d->door, &p, 1, deadline);
 
-		poll(p, ARRAY_SIZE(p),
-		     (int)((deadline - now) / NSEC_PER_MSEC) + 1);
-		if (p[2].revents)
+		if (ret == -ECANCELED)
 			return error_set(&d->err, ECANCELED,
 					 "this side was told to end");
-		if (p[1].revents && hear_source(d) < 0)
-			return -d->err.code;
-		if (p[0].revents)
+		if (ret == -ETIMEDOUT)
+			return error_set(&d->err, ETIMEDOUT,
+					 "the bulk channels did not come");
+		if (ret == 1)
 			return 0;
+		if (hear_source(d) < 0)
+			return -d->err.code;
 	}
-	return error_set(&d->err, ETIMEDOUT, "the bulk channels did not come");
 }
 
 static int accept_channels(struct migration_destination *d)
@@ -310,7 +308,8 @@ static int wait_news(struct migration_destination *d, struct heard *heard)
 		{ .fd = d->ram.event_fd, .events = POLLIN },
 		{ .fd = d->stop_fd, .events = POLLIN },
 	};
-	int n = poll(p, ARRAY_SIZE(p), LOOK_NS / NSEC_PER_MSEC);
+	bool pending = channel_pending(&d->control);
+	int n = poll(p, ARRAY_SIZE(p), pending ? 0 : LOOK_NS / NSEC_PER_MSEC);
 	uint64_t bytes = ram_recv_bytes(&d->ram);
 
 	if (n > 0)
@@ -324,7 +323,7 @@ static int wait_news(struct migration_destination *d, struct heard *heard)
 				 "no sign of life from the source for %llu ms",
 				 (unsigned long long)
 				 (silence_ns(d) / NSEC_PER_MSEC));
-	return n > 0 && p[0].revents ? 1 : 0;
+	return pending || (n > 0 && p[0].revents) ? 1 : 0;
 }
 
 unsigned int destination_receiving(void *ctx)

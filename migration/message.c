@@ -139,7 +139,8 @@ int message_await(struct channel *ch, struct message *m, int stop_fd,
 
 	memset(m, 0, sizeof(*m));
 	while (ret == 0) {
-		ret = channel_wait_fd(ch->fd, POLLIN, stop_fd,
+		ret = channel_pending(ch) ? 0 :
+		      channel_wait_fd(ch->fd, POLLIN, stop_fd,
 				      now_ns() + idle / 4);
 		if (ret < 0) {
 			ret = silence(ch, ret, heard, idle, deadline, err);
@@ -187,6 +188,8 @@ int message_hello(struct channel *ch, const struct wire_hello *mine,
 	ret = message_recv(ch, &m, deadline, err);
 	if (ret == 0)
 		ret = check_answer(mine, &m, err);
+	else if (ret == -ECONNRESET || ret == -EPROTO)
+		error_prefix(err, "not let in (TLS on one side alone, or not on the list of --allow? Its log tells)");
 	message_free(&m);
 	return ret;
 }

@@ -10,7 +10,7 @@
 
 #include "vmm/base/fd.h"
 
-#define RECORD_MAX 1024
+#define RECORD_MAX (2 * PATH_MAX)
 
 /* Of one length, at one place: a write of them can't be torn. */
 static const char ready[] = "ready";
@@ -75,8 +75,10 @@ static int write_new(struct record *r, const char *tmp,
 
 	job_text(&info->job, job);
 	len = snprintf(text, sizeof(text),
-		       "state %s\nrole %s\njob %s\nuri %s\nvm %s\n", ready,
-		       role_name(info->role), job, info->uri, info->vm);
+		       "state %s\nrole %s\njob %s\nuri %s\nvm %s\n"
+		       "plain %d\ntls %s\nname %s\n", ready,
+		       role_name(info->role), job, info->uri, info->vm,
+		       info->plain, info->tls, info->tls_name);
 	r->fd = open(tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (r->fd < 0)
 		return failed(err, "make", tmp);
@@ -146,6 +148,19 @@ static bool parse_job(const char *text, struct wire_job *job)
 	return strlen(text) == 2 * WIRE_JOB;
 }
 
+/* The rest of the line that begins with @word; "" if there is none. */
+static void parse_line(const char *text, const char *word, char *out,
+		       size_t size)
+{
+	const char *at = strstr(text, word);
+
+	out[0] = '\0';
+	if (at)
+		snprintf(out, size, "%.*s",
+			 (int)strcspn(at + strlen(word), "\n"),
+			 at + strlen(word));
+}
+
 static bool parse(const char *text, struct record_info *info)
 {
 	char state[8], role[16], job[2 * WIRE_JOB + 1];
@@ -158,6 +173,9 @@ static bool parse(const char *text, struct record_info *info)
 					      RECORD_SOURCE;
 	/* what is neither is taken for the one that promises nothing */
 	info->going = strcmp(state, ready) != 0;
+	info->plain = strstr(text, "\nplain 1\n") != NULL;
+	parse_line(text, "\ntls ", info->tls, sizeof(info->tls));
+	parse_line(text, "\nname ", info->tls_name, sizeof(info->tls_name));
 	return parse_job(job, &info->job);
 }
 

@@ -28,6 +28,10 @@ struct record_info {
 	char vm[64];
 	struct wire_job job;
 	char uri[CHANNEL_URI_MAX];	/* where the destination listens */
+	/* source: how it is talked to; names of files, no secrets */
+	bool plain;
+	char tls[PATH_MAX];		/* "": none */
+	char tls_name[CHANNEL_URI_MAX];	/* "": the URI's */
 	/* source: GO may have been sent; destination: the VM may have run */
 	bool going;
 	bool alive;			/* the process that wrote it is there */

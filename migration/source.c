@@ -254,7 +254,7 @@ static int params_check(const struct migration_params *p, struct error *err)
 	if (!p->max_pause_ms || !p->downtime_ms)
 		return error_set(err, EINVAL,
 				 "downtime and max-pause are at least 1 ms");
-	return channel_uri_check(p->uri, err);
+	return channel_security_check(p->uri, &p->security, err);
 }
 
 static void source_free(struct migration_source *s)

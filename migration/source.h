@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "migration/channel.h"
 #include "migration/stats.h"
 #include "migration/vm_ops.h"
 #include "vmm/base/error.h"
@@ -22,6 +23,7 @@ struct migration_source;
 
 struct migration_params {
 	const char *uri;	/* tcp:HOST:PORT, unix:PATH */
+	struct channel_security security;
 	uint32_t downtime_ms;	/* stop when the pause is predicted below */
 	uint32_t max_pause_ms;	/* hard cap by the clock, up to GO */
 	uint64_t bandwidth;	/* bytes/s, 0 = unlimited */

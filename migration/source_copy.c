@@ -5,6 +5,7 @@
 
 #include "migration/message.h"
 #include "migration/source_private.h"
+#include "migration/tls.h"
 #include "vmm/base/byteorder.h"
 #include "vmm/base/util.h"
 #include "vmm/state/state.h"
@@ -106,7 +107,8 @@ static int connect_channel(struct migration_source *s, struct channel *ch,
 		.job = s->job,
 	};
 	uint64_t deadline = now_ns() + CONNECT_NS;
-	int ret = channel_connect(ch, s->uri, s->cancel_fd, deadline, &s->err);
+	int ret = channel_connect(ch, s->uri, &s->cfg.params.security,
+				  s->cancel_fd, deadline, &s->err);
 
 	if (ret == 0)
 		ret = message_hello(ch, &hello, deadline, &s->err);
@@ -160,8 +162,17 @@ static int recv_accept(struct migration_source *s)
 
 static int keep_record(struct migration_source *s)
 {
-	struct record_info info = { .role = RECORD_SOURCE, .job = s->job };
+	const struct channel_security *sec = &s->cfg.params.security;
+	struct record_info info = {
+		.role = RECORD_SOURCE, .job = s->job, .plain = sec->plain,
+	};
 
+	if (sec->tls)
+		snprintf(info.tls, sizeof(info.tls), "%s",
+			 tls_credentials_spec(sec->tls));
+	if (sec->tls_name)
+		snprintf(info.tls_name, sizeof(info.tls_name), "%s",
+			 sec->tls_name);
 	snprintf(info.vm, sizeof(info.vm), "%s", s->cfg.vm->name);
 	snprintf(info.uri, sizeof(info.uri), "%s", s->uri);
 	return record_open(&s->record, s->cfg.record_dir, &info, &s->err);

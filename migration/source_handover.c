@@ -250,7 +250,8 @@ static unsigned int ask(struct migration_source *s)
 	uint64_t deadline = MIN(now_ns() + QUERY_NS, s->ask_deadline);
 
 	channel_close(&s->control);
-	if (channel_connect(&s->control, s->uri, -1, deadline, &s->err) < 0 ||
+	if (channel_connect(&s->control, s->uri, &s->cfg.params.security, -1,
+			    deadline, &s->err) < 0 ||
 	    message_hello(&s->control, &hello, deadline, &s->err) < 0 ||
 	    message_send_job(&s->control, WIRE_QUERY, &s->job, NULL, deadline,
 			     &s->err) < 0)

@@ -65,6 +65,16 @@ static int tcp_check(const char *rest, struct error *err)
 	return split(rest, &hp, err);
 }
 
+/* @rest was checked. */
+static void tcp_host(const char *rest, char name[CHANNEL_URI_MAX])
+{
+	struct error ignored = ERROR_INIT;
+	struct host_port hp = { .host = "" };
+
+	(void)!split(rest, &hp, &ignored);
+	strcpy(name, hp.host);
+}
+
 static int resolve(const char *rest, int flags, struct addrinfo **out,
 		   struct error *err)
 {
@@ -128,21 +138,37 @@ static int tcp_connect(const char *rest, int cancel_fd, uint64_t deadline,
 	return ret;
 }
 
+static void address_text(const struct sockaddr_storage *addr, socklen_t len,
+			 char uri[CHANNEL_URI_MAX])
+{
+	char host[64], port[16];
+
+	uri[0] = '\0';
+	if (getnameinfo((const struct sockaddr *)addr, len, host, sizeof(host),
+			port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+		return;
+	snprintf(uri, CHANNEL_URI_MAX, addr->ss_family == AF_INET6 ?
+		 "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
+}
+
 /* The URI to connect to, with the port that the kernel chose for 0. */
 static void name_of(int fd, char uri[CHANNEL_URI_MAX])
 {
 	struct sockaddr_storage addr;
 	socklen_t len = sizeof(addr);
-	char host[64], port[16];
 
 	uri[0] = '\0';
-	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
-	    getnameinfo((struct sockaddr *)&addr, len, host, sizeof(host), port,
-			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
-		return;
-	snprintf(uri, CHANNEL_URI_MAX,
-		 addr.ss_family == AF_INET6 ? "tcp:[%s]:%s" : "tcp:%s:%s", host,
-		 port);
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) == 0)
+		address_text(&addr, len, uri);
+}
+
+static void tcp_peer(int fd, char name[CHANNEL_URI_MAX])
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+
+	if (getpeername(fd, (struct sockaddr *)&addr, &len) == 0)
+		address_text(&addr, len, name);
 }
 
 static int listen_one(const struct addrinfo *ai)
@@ -227,8 +253,11 @@ static void tcp_tune(int fd)
 const struct transport transport_tcp = {
 	.scheme = "tcp",
 	.syntax = "tcp:HOST:PORT",
+	.exposed = true,
 	.check = tcp_check,
 	.connect = tcp_connect,
 	.listen = tcp_listen,
 	.tune = tcp_tune,
+	.host = tcp_host,
+	.peer = tcp_peer,
 };

@@ -160,7 +160,8 @@ class Godwit(Vmm):
         c = [self.binary, 'run', '--control', self.control, '--log', 'error',
              '--serial', 'stdio']
         if self.port:
-            return c + ['--incoming', f'tcp:127.0.0.1:{self.port}']
+            return c + ['--incoming', f'tcp:127.0.0.1:{self.port}',
+                        '--plain']
         if self.disk:
             c += ['--disk', self.disk]
         return c + ['--kernel', self.kernel, '--memory', str(self.ram_mib),
@@ -168,7 +169,7 @@ class Godwit(Vmm):
 
     def migrate(self, to, downtime_ms):
         self.qmp.command('migrate', uri=f'tcp:127.0.0.1:{to.port}',
-                         downtime_limit=downtime_ms)
+                         x_plain=True, downtime_limit=downtime_ms)
 
 
 class Qemu(Vmm):

@@ -11,6 +11,8 @@
 
 #define FRAME_MAX (1 << 20)
 
+static const struct channel_security plain = { .plain = true };
+
 struct link {
 	struct cut_proxy *proxy;
 	struct channel side[2];		/* 0 the source's, 1 the destination's */
@@ -98,7 +100,7 @@ static void serve(struct cut_proxy *p)
 	channel_init(&l->side[1]);
 	if (channel_accept(&p->listener, &l->side[0], &err) < 0 ||
 	    (p->cut && p->block) ||
-	    channel_connect(&l->side[1], p->to, -1, 0, &err) < 0) {
+	    channel_connect(&l->side[1], p->to, &plain, -1, 0, &err) < 0) {
 		channel_close(&l->side[0]);
 		free(l);
 		return;
@@ -124,7 +126,7 @@ void cut_proxy_start(struct cut_proxy *p, const char *uri, const char *to)
 
 	strcpy(p->to, to);
 	p->stop_fd = fd_event();
-	if (channel_listen(&p->listener, uri, &err) < 0)
+	if (channel_listen(&p->listener, uri, &plain, &err) < 0)
 		abort();
 	pthread_create(&p->thread, NULL, proxy_thread, p);
 }

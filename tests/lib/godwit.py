@@ -71,6 +71,8 @@ class Qmp:
     def __call__(self, command, **args):
         """Run a command; underscores in argument names stand for dashes."""
         args = {k.replace('_', '-'): v for k, v in args.items()}
+        if args.get('uri', '').startswith('tcp:') and 'x-tls' not in args:
+            args.setdefault('x-plain', True)
         text = json.dumps({'execute': command, 'arguments': args})
         self.sock.sendall(text.encode() + b'\n')
         while True:
@@ -218,6 +220,8 @@ class Host:
     def listen(self, *words, uri=None):
         """A process that waits for a VM, listening on return: vm.uri."""
         uri = uri or 'unix:' + self.path(f'in{self.count}')
+        if uri.startswith('tcp:') and '--tls' not in words:
+            words = ('--plain', *words)
         vm = self.start('--incoming', uri, '--log', 'info', *words)
         # the port that was free is in what it says
         vm.uri = until(lambda: re.search(r'waiting for a VM at (\S+)',

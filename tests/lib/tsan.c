@@ -10,6 +10,7 @@ const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
 	return "race:socket_writev\n"	/* pages, to the wire */
+	       "race:gather\n"		/* the same, by TLS */
 	       "race:memory_write\n"	/* the VMM's own DMA */
 	       "race:memory_read\n";
 }

@@ -105,14 +105,14 @@ class Flight:
         old = self.console
         self.moves.append(None)
         uri = f'tcp:{target.address}:{4444 + len(self.moves)}'
-        target.start(f'{self.godwit} run --name flight --incoming {uri} '
+        target.start(f'{self.godwit} run --name flight --incoming {uri} --plain '
                      f'--serial unix:{self._serial(target)}',
                      self._log(target))
         self._attach(target)
         old.ask('gap', r'gap [\d.]+', 60)       # forget the gaps so far
         self.say(f'host {source.name} -> host {target.name}')
         started = time.monotonic()
-        status, text = source.sh(f'{self.godwit} migrate flight {uri} --json '
+        status, text = source.sh(f'{self.godwit} migrate flight {uri} --plain --json '
                                  f'{self.limits} '
                                  f'2>{self.dir}/stages{len(self.moves)}',
                                  timeout=300, check=False)

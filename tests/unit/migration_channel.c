@@ -17,12 +17,14 @@
 #include "vmm/base/byteorder.h"
 #include "vmm/base/fd.h"
 
+static const struct channel_security plain = { .plain = true };
+
 static void expect_uri_refused(const char *uri, const char *why)
 {
 	struct error err = ERROR_INIT;
 	struct channel ch;
 
-	assert_true(channel_connect(&ch, uri, -1, now_ns() + NSEC_PER_SEC,
+	assert_true(channel_connect(&ch, uri, &plain, -1, now_ns() + NSEC_PER_SEC,
 				    &err) < 0);
 	if (!strstr(err.msg, why))
 		print_message("'%s' gave: %s\n", uri, err.msg);
@@ -53,9 +55,9 @@ static void port_zero_becomes_a_real_one(void **state)
 	struct channel ch;
 
 	(void)state;
-	assert_int_equal(channel_listen(&l, "tcp:127.0.0.1:0", &err), 0);
+	assert_int_equal(channel_listen(&l, "tcp:127.0.0.1:0", &plain, &err), 0);
 	assert_string_not_equal(l.uri, "tcp:127.0.0.1:0");
-	assert_int_equal(channel_connect(&ch, l.uri, -1, 0, &err), 0);
+	assert_int_equal(channel_connect(&ch, l.uri, &plain, -1, 0, &err), 0);
 	channel_close(&ch);
 	listener_close(&l);
 }
@@ -70,9 +72,9 @@ static void socket_left_by_a_dead_process_is_replaced(void **state)
 	(void)state;
 	assert_non_null(mkdtemp(dir));
 	snprintf(uri, sizeof(uri), "unix:%s/s", dir);
-	assert_int_equal(channel_listen(&dead, uri, &err), 0);
+	assert_int_equal(channel_listen(&dead, uri, &plain, &err), 0);
 	fd_close(&dead.fd);		/* as if killed: nothing unlinked */
-	assert_int_equal(channel_listen(&again, uri, &err), 0);
+	assert_int_equal(channel_listen(&again, uri, &plain, &err), 0);
 	listener_close(&again);
 	assert_int_equal(rmdir(dir), 0);
 }
@@ -87,8 +89,8 @@ static void socket_in_use_is_not_stolen(void **state)
 	(void)state;
 	assert_non_null(mkdtemp(dir));
 	snprintf(uri, sizeof(uri), "unix:%s/s", dir);
-	assert_int_equal(channel_listen(&first, uri, &err), 0);
-	assert_int_equal(channel_listen(&second, uri, &err), -EADDRINUSE);
+	assert_int_equal(channel_listen(&first, uri, &plain, &err), 0);
+	assert_int_equal(channel_listen(&second, uri, &plain, &err), -EADDRINUSE);
 	listener_close(&first);
 	rmdir(dir);
 }

@@ -110,6 +110,7 @@ static void four_channels_over_tcp_carry_it(void **state)
 
 	(void)state;
 	rig_init(&r);
+	r.dcfg.security.plain = r.scfg.params.security.plain = true;
 	r.dcfg.uri = "tcp:127.0.0.1:0";
 	r.scfg.params.channels = 4;
 	rig_listen(&r);
@@ -125,6 +126,7 @@ static void ipv6_carries_it(void **state)
 
 	(void)state;
 	rig_init(&r);
+	r.dcfg.security.plain = r.scfg.params.security.plain = true;
 	r.dcfg.uri = "tcp:[::1]:0";
 	if (migration_destination_start(&r.d, &r.dcfg, &r.err) < 0) {
 		print_message("SKIP no IPv6 here: %s\n", r.err.msg);
