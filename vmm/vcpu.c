@@ -138,6 +138,12 @@ static void complete_io(struct vcpu *cpu)
 		;
 }
 
+/* Under vcpus_lock. */
+static bool held(const struct vm *vm)
+{
+	return (vm->vcpus_stop || vm->vcpus_rest) && !vm->vcpus_quit;
+}
+
 /* Park while asked to. False: the thread ends. */
 static bool may_run(struct vcpu *cpu)
 {
@@ -145,7 +151,7 @@ static bool may_run(struct vcpu *cpu)
 	bool quit;
 
 	pthread_mutex_lock(&vm->vcpus_lock);
-	while (vm->vcpus_stop && !vm->vcpus_quit) {
+	while (held(vm)) {
 		cpu->parked = true;
 		pthread_cond_broadcast(&vm->vcpus_parked);
 		pthread_cond_wait(&vm->vcpus_go, &vm->vcpus_lock);
@@ -155,16 +161,6 @@ static bool may_run(struct vcpu *cpu)
 	set_immediate_exit(cpu, 0);
 	pthread_mutex_unlock(&vm->vcpus_lock);
 	return !quit;
-}
-
-static bool asked_to_stop(struct vm *vm)
-{
-	bool stop;
-
-	pthread_mutex_lock(&vm->vcpus_lock);
-	stop = vm->vcpus_stop;
-	pthread_mutex_unlock(&vm->vcpus_lock);
-	return stop;
 }
 
 static void *vcpu_thread(void *arg)
@@ -179,8 +175,7 @@ static void *vcpu_thread(void *arg)
 	while (may_run(cpu)) {
 		while (run_guest(cpu) && !immediate_exit(cpu))
 			;
-		if (asked_to_stop(cpu->vm))
-			complete_io(cpu);
+		complete_io(cpu);
 	}
 	return NULL;
 }
@@ -248,6 +243,7 @@ void vcpus_destroy(struct vm *vm)
 {
 	if (!vm->vcpu)
 		return;
+	vm_throttle(vm, 0);
 	vcpus_pause(vm);
 	pthread_mutex_lock(&vm->vcpus_lock);
 	vm->vcpus_quit = true;
@@ -277,10 +273,9 @@ void vcpus_resume(struct vm *vm)
 	pthread_mutex_unlock(&vm->vcpus_lock);
 }
 
-void vcpus_pause(struct vm *vm)
+/* Out of guest mode, to where it sees what is asked. Under vcpus_lock. */
+static void kick_all(struct vm *vm)
 {
-	pthread_mutex_lock(&vm->vcpus_lock);
-	vm->vcpus_stop = true;
 	for (unsigned int i = 0; i < vm->nvcpus; i++) {
 		struct vcpu *cpu = &vm->vcpu[i];
 
@@ -289,6 +284,24 @@ void vcpus_pause(struct vm *vm)
 		set_immediate_exit(cpu, 1);
 		pthread_kill(cpu->thread, KICK_SIGNAL);
 	}
+}
+
+void vcpus_rest(struct vm *vm, bool rest)
+{
+	pthread_mutex_lock(&vm->vcpus_lock);
+	vm->vcpus_rest = rest;
+	if (rest)
+		kick_all(vm);
+	else
+		pthread_cond_broadcast(&vm->vcpus_go);
+	pthread_mutex_unlock(&vm->vcpus_lock);
+}
+
+void vcpus_pause(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->vcpus_lock);
+	vm->vcpus_stop = true;
+	kick_all(vm);
 	for (unsigned int i = 0; i < vm->nvcpus; i++)
 		while (vm->vcpu[i].started && !vm->vcpu[i].parked)
 			pthread_cond_wait(&vm->vcpus_parked, &vm->vcpus_lock);

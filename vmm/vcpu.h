@@ -41,5 +41,7 @@ void vcpus_destroy(struct vm *vm);
 /* Let them run / stop them and wait. Any thread but a vCPU's. */
 void vcpus_resume(struct vm *vm);
 void vcpus_pause(struct vm *vm);
+/* A turn of rest begins / ends. Does not wait until all rest. */
+void vcpus_rest(struct vm *vm, bool rest);
 
 #endif

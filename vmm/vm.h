@@ -71,6 +71,7 @@ struct vm_config {
 };
 
 struct vcpu;
+struct throttle;
 struct arch_vm;
 
 struct vm {
@@ -105,7 +106,9 @@ struct vm {
 	pthread_cond_t vcpus_go;
 	pthread_cond_t vcpus_parked;
 	bool vcpus_stop;
+	bool vcpus_rest;		/* they are in a turn of rest */
 	bool vcpus_quit;
+	struct throttle *throttle;	/* NULL: none; who calls vm_throttle */
 
 	struct vm_config cfg;
 };
@@ -131,6 +134,11 @@ int vm_run(struct vm *vm, struct error *err) __must_check;
 /* Stop all vCPUs outside of guest mode and enter @state. On return no vCPU
  * executes guest code. Any thread. Idempotent. */
 void vm_pause(struct vm *vm, enum vm_state state);
+
+/* Let the vCPUs rest for @percent (0..99) of the time, all at once and in short
+ * turns; 0 ends that. A VM that is paused stays so. Any thread, one at a
+ * time. */
+void vm_throttle(struct vm *vm, unsigned int percent);
 
 /* After vm_pause: stop devices and wait until none touches guest memory, at
  * most until @deadline (now_ns). -ETIMEDOUT names the device that was busy;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vmm/base/util.h"
@@ -109,6 +110,67 @@ static void a_hundred_pauses_do_no_harm(void **state)
 	vm_rig_free(r);
 }
 
+/* Nanoseconds of CPU that the first vCPU has had. */
+static uint64_t cpu_time(struct vm_rig *r)
+{
+	struct timespec t;
+	clockid_t id;
+
+	assert_int_equal(pthread_getcpuclockid(r->vm->vcpu[0].thread, &id), 0);
+	clock_gettime(id, &t);
+	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* Other load only takes CPU away from it: the bound holds on any host. */
+static void a_throttled_guest_has_its_share_and_no_more(void **state)
+{
+	struct vm_rig *r = vm_rig_boot(&(struct vm_spec){
+		.guest = "verifier", .append = "mode=verify ws=1 hb=20" });
+	uint64_t cpu, wall;
+
+	vm_rig_expect(r, "V", 0);
+	for (unsigned int percent = 20; percent < 100; percent += 60) {
+		vm_throttle(r->vm, percent);
+		cpu = cpu_time(r);
+		wall = now_ns();
+		for (int i = 0; i < 20; i++)
+			vm_rig_expect(r, "\nH", vm_rig_len(r));
+		cpu = cpu_time(r) - cpu;
+		wall = now_ns() - wall;
+		assert_in_range(cpu * 100 / wall, 1, (100 - percent) * 5 / 4);
+	}
+	vm_throttle(r->vm, 0);
+	assert_null(r->vm->throttle);
+	vm_rig_expect(r, "bad=0", vm_rig_len(r));
+	vm_rig_free(r);
+}
+
+static void pauses_of_a_throttled_guest_do_no_harm(void **state)
+{
+	struct vm_rig *r = vm_rig_boot(&(struct vm_spec){
+		.guest = "verifier", .append = "mode=verify ws=1 hb=20",
+		.cpus = 2 });
+	struct error err = ERROR_INIT;
+	uint8_t before[4096], after[4096];
+
+	vm_rig_expect(r, "V", 0);
+	vm_throttle(r->vm, 50);
+	for (int i = 0; i < 100; i++) {
+		vm_pause(r->vm, VM_PAUSED);
+		assert_int_equal(memory_read(&r->vm->mem, 16 * MIB, before,
+					     sizeof(before)), 0);
+		vm_throttle(r->vm, 50 + i % 50);
+		assert_int_equal(memory_read(&r->vm->mem, 16 * MIB, after,
+					     sizeof(after)), 0);
+		assert_memory_equal(before, after, sizeof(after));
+		assert_int_equal(vm_run(r->vm, &err), 0);
+	}
+	/* it may end while it is throttled */
+	vm_rig_expect(r, "bad=0", vm_rig_len(r));
+	assert_false(vm_rig_printed(r, "CORRUPT"));
+	vm_rig_free(r);
+}
+
 static void a_reset_starts_the_guest_anew(void **state)
 {
 	struct vm_rig *r = vm_rig_boot(&dirtier);
@@ -207,6 +269,8 @@ int main(void)
 		cmocka_unit_test(a_paused_guest_stands_still),
 		cmocka_unit_test(pausing_and_running_twice_is_once),
 		cmocka_unit_test(a_hundred_pauses_do_no_harm),
+		cmocka_unit_test(a_throttled_guest_has_its_share_and_no_more),
+		cmocka_unit_test(pauses_of_a_throttled_guest_do_no_harm),
 		cmocka_unit_test(a_reset_starts_the_guest_anew),
 		cmocka_unit_test(a_triple_fault_resets),
 		cmocka_unit_test(what_kvm_can_not_run_is_told_with_its_bytes),
