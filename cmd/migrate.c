@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* godwit migrate: start it, watch it, tell how it went. */
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,14 +13,23 @@
 #include "migration/source.h"
 
 struct migrate_config {
-	uint32_t downtime_ms, max_pause_ms, channels, timeout_s;
+	uint32_t downtime_ms, max_pause_ms, channels, timeout_s, ramp_s;
 	uint64_t bandwidth;
-	const char *tls, *tls_name;
-	bool plain;
+	const char *tls, *tls_name, *on_timeout;
+	bool plain, auto_converge;
 	bool json, quiet;
 };
 
 #define FIELD(member) .offset = offsetof(struct migrate_config, member)
+
+static int option_on_timeout(const struct option_spec *spec, void *field,
+			     const char *value, struct error *err)
+{
+	if (strcmp(value, "abort") && strcmp(value, "pause"))
+		return error_set(err, EINVAL, "not known");
+	*(const char **)field = value;
+	return 0;
+}
 
 static const struct option_spec options[] = {
 	{ "downtime", "MS", "Stop the guest when the pause is expected to be\n"
@@ -35,7 +45,8 @@ static const struct option_spec options[] = {
 	{ "channels", "N", "Connections for memory, 1 to 16 (default 1)",
 	  .parse = option_u32, .min = 1, .max = MIGRATION_MAX_CHANNELS,
 	  FIELD(channels) },
-	{ "timeout", "SECONDS", "Give up after this time (default 0: never)",
+	{ "timeout", "SECONDS", "Time for all before the pause (default 0: until 30\n"
+	  "rounds in a row don't shrink)",
 	  .parse = option_u32, FIELD(timeout_s) },
 	{ "tls", "DIR|psk=FILE[,id=NAME]",
 	  "By TLS: certificates in DIR, or a key of FILE\n"
@@ -45,6 +56,15 @@ static const struct option_spec options[] = {
 	  "host of the URI)", .parse = option_string, FIELD(tls_name) },
 	{ "plain", NULL, "By plain TCP: on a network that you trust",
 	  .parse = option_bool, FIELD(plain) },
+	{ "on-timeout", "abort|pause", "Then: let the guest go on here (default), or stop\n"
+	  "it until it is there, however long that is",
+	  .parse = option_on_timeout, FIELD(on_timeout) },
+	{ "auto-converge", NULL, "Slow down a guest that writes faster than the\n"
+	  "network carries: 20 %, then 10 % more, up to 99 %",
+	  .parse = option_bool, FIELD(auto_converge) },
+	{ "downtime-ramp", "SECONDS", "Ask for a tenth of --downtime first, and for all\n"
+	  "of it after this time (default 0: at once)",
+	  .parse = option_u32, .max = 2000000, FIELD(ramp_s) },
 	{ "json", NULL, "The report as JSON on standard output",
 	  .parse = option_bool, FIELD(json) },
 	{ "quiet", NULL, "No stages and no progress",
@@ -68,13 +88,16 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 {
 	char tls[2 * PATH_MAX];
 
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s*, s:s*, s:b}",
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s*, s:s*, s:b}",
 			 "uri", uri,
 			 "downtime-limit", (json_int_t)c->downtime_ms,
 			 "max-pause", (json_int_t)c->max_pause_ms,
 			 "max-bandwidth", (json_int_t)c->bandwidth,
 			 "channels", (json_int_t)c->channels,
 			 "timeout", (json_int_t)c->timeout_s,
+			 "downtime-ramp", (json_int_t)c->ramp_s,
+			 "on-timeout", c->on_timeout,
+			 "auto-converge", (int)c->auto_converge,
 			 "x-tls", c->tls ? absolute(c->tls, tls) : NULL,
 			 "tls-hostname", c->tls_name, "x-plain", c->plain);
 }
@@ -90,6 +113,7 @@ static int migrate_main(const struct command *cmd, int argc, char **argv)
 {
 	struct migrate_config config = {
 		.downtime_ms = 300, .max_pause_ms = 500, .channels = 1,
+		.on_timeout = "abort",
 	};
 	const char *args[OPTIONS_MAX_ARGS + 1];
 	struct error err = ERROR_INIT;

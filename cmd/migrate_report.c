@@ -24,13 +24,16 @@ void migrate_progress_end(struct migrate_progress *p)
 	p->line_open = false;
 }
 
-static void show_line(struct migrate_progress *p, const json_t *job)
+static void show_line(struct migrate_progress *p, const json_t *report)
 {
-	fprintf(stderr, "\r  round %llu: %.0f of %.0f MiB left, %.0f MiB/s, dirty %llu pages/s, pause expected %.0f ms \033[K",
+	const json_t *job = json_object_get(report, "x-job");
+
+	fprintf(stderr, "\r  round %llu: %.0f of %.0f MiB left, %.0f MiB/s, dirty %llu pages/s, pause expected %.0f ms, throttle %llu %% \033[K",
 		client_num(job, "iteration"), mib(job, "memory-remaining"),
 		mib(job, "memory-total"), mib(job, "memory-bandwidth"),
 		client_num(job, "dirty-rate"),
-		ms(job, "expected-downtime-us"));
+		ms(job, "expected-downtime-us"),
+		client_num(report, "cpu-throttle-percentage"));
 	p->line_open = true;
 }
 
@@ -47,7 +50,7 @@ void migrate_progress_show(struct migrate_progress *p, const json_t *report)
 {
 	if (isatty(STDERR_FILENO) &&
 	    !strcmp(client_str(report, "status"), "active"))
-		show_line(p, json_object_get(report, "x-job"));
+		show_line(p, report);
 }
 
 static void print_memory(FILE *out, const json_t *job)
@@ -107,6 +110,9 @@ void migrate_report_print(FILE *out, const char *vm, const char *uri,
 	print_memory(out, job);
 	print_fences(out, job);
 	fprintf(out, "iteration  %llu\n", client_num(job, "iteration"));
+	if (client_num(job, "most-throttle"))
+		fprintf(out, "throttle   vCPUs by up to %llu %%\n",
+			client_num(job, "most-throttle"));
 	if (!client_num(job, "downtime-us"))
 		return;
 	fprintf(out, "downtime   %.1f ms (expected %.1f ms)\n",

@@ -1,57 +1,104 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands about migration, in QEMU's names and units where it has them. */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmd/instance.h"
 #include "cmd/qmp_commands.h"
+#include "vmm/base/util.h"
 
 #define MAX_MS 2000000ull
 
-/* Its own words of the same meaning: QEMU's, then ours. */
+/* The numbers, in QEMU's words where it has them. */
+struct number {
+	const char *name;
+	uint64_t max;
+	size_t offset, size;	/* of the member of migration_params */
+};
+
+#define NUMBER(member) offsetof(struct migration_params, member), \
+	sizeof(((struct migration_params *)0)->member)
+
+static const struct number numbers[] = {
+	{ "downtime-limit", MAX_MS, NUMBER(downtime_ms) },
+	{ "downtime-ramp", MAX_MS / 1000, NUMBER(ramp_s) },
+	{ "max-pause", MAX_MS, NUMBER(max_pause_ms) },
+	{ "max-bandwidth", INT64_MAX, NUMBER(bandwidth) },
+	{ "multifd-channels", MIGRATION_MAX_CHANNELS, NUMBER(channels) },
+	{ "channels", MIGRATION_MAX_CHANNELS, NUMBER(channels) },
+	{ "timeout", UINT32_MAX, NUMBER(timeout_s) },
+	{ "x-ask-seconds", MAX_MS / 1000, NUMBER(resolve_s) },
+};
+
+static uint64_t get_number(const struct migration_params *p,
+			   const struct number *n)
+{
+	const char *at = (const char *)p + n->offset;
+
+	return n->size == sizeof(uint64_t) ? *(const uint64_t *)at :
+					     *(const uint32_t *)at;
+}
+
+static int read_number(json_t *args, const struct number *n,
+		       struct migration_params *p, struct error *err)
+{
+	uint64_t value = get_number(p, n);
+	int ret = qmp_arg_u64(args, n->name, n->max, &value, err);
+	char *at = (char *)p + n->offset;
+
+	if (n->size == sizeof(uint64_t))
+		*(uint64_t *)at = value;
+	else
+		*(uint32_t *)at = (uint32_t)value;
+	return ret;
+}
+
+static int read_on_timeout(json_t *args, enum policy_timeout *out,
+			   struct error *err)
+{
+	const char *word = NULL;
+	int ret = qmp_arg_string(args, "on-timeout", &word, err);
+
+	if (ret || !word)
+		return ret;
+	if (!strcmp(word, "abort"))
+		*out = POLICY_ABORT;
+	else if (!strcmp(word, "pause"))
+		*out = POLICY_PAUSE;
+	else
+		ret = error_set(err, EINVAL, "argument 'on-timeout': accepted: abort, pause");
+	return ret;
+}
+
 static int read_params(json_t *args, struct migration_params *p,
 		       struct error *err)
 {
-	uint64_t downtime = p->downtime_ms, pause = p->max_pause_ms;
-	uint64_t channels = p->channels, timeout = p->timeout_s;
-	uint64_t ask = p->resolve_s;
-	int ret = qmp_arg_u64(args, "downtime-limit", MAX_MS, &downtime, err);
+	int ret = 0;
 
+	for (size_t i = 0; i < ARRAY_SIZE(numbers) && !ret; i++)
+		ret = read_number(args, &numbers[i], p, err);
 	if (!ret)
-		ret = qmp_arg_u64(args, "max-pause", MAX_MS, &pause, err);
+		ret = read_on_timeout(args, &p->on_timeout, err);
 	if (!ret)
-		ret = qmp_arg_u64(args, "max-bandwidth", INT64_MAX,
-				  &p->bandwidth, err);
-	if (!ret)
-		ret = qmp_arg_u64(args, "multifd-channels",
-				  MIGRATION_MAX_CHANNELS, &channels, err);
-	if (!ret)
-		ret = qmp_arg_u64(args, "channels", MIGRATION_MAX_CHANNELS,
-				  &channels, err);
-	if (!ret)
-		ret = qmp_arg_u64(args, "timeout", UINT32_MAX, &timeout, err);
-	if (!ret)
-		ret = qmp_arg_u64(args, "x-ask-seconds", MAX_MS / 1000, &ask,
-				  err);
-	if (!ret && !channels)
+		ret = qmp_arg_bool(args, "auto-converge", &p->auto_converge,
+				   err);
+	if (!ret && !p->channels)
 		ret = error_set(err, EINVAL, "argument 'channels': accepted: 1 to %d",
 				MIGRATION_MAX_CHANNELS);
-	p->downtime_ms = (uint32_t)downtime;
-	p->max_pause_ms = (uint32_t)pause;
-	p->channels = (unsigned int)channels;
-	p->timeout_s = (uint32_t)timeout;
-	p->resolve_s = (uint32_t)ask;
 	return ret;
 }
+
+#define PARAMS "downtime-limit", "downtime-ramp", "max-pause", \
+	"max-bandwidth", "channels", "multifd-channels", "timeout", \
+	"on-timeout", "auto-converge", "x-ask-seconds"
 
 static int migrate(void *arg, json_t *args, json_t **result,
 		   struct error *err)
 {
 	static const char *const known[] = {
-		"uri", "downtime-limit", "max-pause", "max-bandwidth",
-		"channels", "multifd-channels", "timeout", "x-ask-seconds",
-		"tls-hostname", "x-tls", "x-plain",
+		"uri", PARAMS, "tls-hostname", "x-tls", "x-plain",
 		/* QEMU's, which ask for nothing here */
 		"blk", "inc", "detach", "resume", NULL
 	};
@@ -80,10 +127,7 @@ static int migrate(void *arg, json_t *args, json_t **result,
 static int set_parameters(void *arg, json_t *args, json_t **result,
 			  struct error *err)
 {
-	static const char *const known[] = {
-		"downtime-limit", "max-pause", "max-bandwidth", "channels",
-		"multifd-channels", "timeout", "x-ask-seconds", NULL
-	};
+	static const char *const known[] = { PARAMS, NULL };
 	struct instance *inst = arg;
 	struct migration_params p = inst->params;
 	int ret = qmp_arg_known(args, known, err);
@@ -101,13 +145,59 @@ static int query_parameters(void *arg, json_t *args, json_t **result,
 	struct instance *inst = arg;
 	const struct migration_params *p = &inst->params;
 
-	*result = json_pack("{s:I, s:I, s:I, s:i, s:I, s:I}",
-			    "downtime-limit", (json_int_t)p->downtime_ms,
-			    "max-pause", (json_int_t)p->max_pause_ms,
-			    "max-bandwidth", (json_int_t)p->bandwidth,
-			    "multifd-channels", (int)p->channels,
-			    "timeout", (json_int_t)p->timeout_s,
-			    "x-ask-seconds", (json_int_t)p->resolve_s);
+	*result = json_pack("{s:s, s:b}", "on-timeout",
+			    p->on_timeout == POLICY_PAUSE ? "pause" : "abort",
+			    "auto-converge", (int)p->auto_converge);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		json_object_set_new(*result, numbers[i].name, json_integer(
+				(json_int_t)get_number(p, &numbers[i])));
+	return 0;
+}
+
+/* QEMU's way to ask for auto-converge; the other capabilities are not ours. */
+static int set_capability(json_t *want, struct migration_params *p,
+			  struct error *err)
+{
+	const char *name = "";
+	bool on = false;
+	int ret = qmp_arg_string(want, "capability", &name, err);
+
+	if (!ret)
+		ret = qmp_arg_bool(want, "state", &on, err);
+	if (!ret && strcmp(name, "auto-converge") && on)
+		ret = error_set(err, EINVAL, "capability '%.64s': accepted: auto-converge",
+				name);
+	if (!ret && !strcmp(name, "auto-converge"))
+		p->auto_converge = on;
+	return ret;
+}
+
+static int set_capabilities(void *arg, json_t *args, json_t **result,
+			    struct error *err)
+{
+	struct instance *inst = arg;
+	struct migration_params p = inst->params;
+	json_t *list = json_object_get(args, "capabilities"), *want;
+	int ret = 0;
+	size_t i;
+
+	if (!json_is_array(list))
+		ret = error_set(err, EINVAL, "argument 'capabilities': accepted: a list");
+	json_array_foreach(list, i, want)
+		if (!ret)
+			ret = set_capability(want, &p, err);
+	if (!ret)
+		inst->params = p;
+	return ret;
+}
+
+static int query_capabilities(void *arg, json_t *args, json_t **result,
+			      struct error *err)
+{
+	struct instance *inst = arg;
+
+	*result = json_pack("[{s:s, s:b}]", "capability", "auto-converge",
+			    "state", (int)inst->params.auto_converge);
 	return 0;
 }
 
@@ -146,13 +236,16 @@ static int query_migrate(void *arg, json_t *args, json_t **result,
 }
 
 const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
-	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), x-tls (as --tls), tls-hostname, x-plain (plain TCP): move the VM there",
+	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), on-timeout (abort, pause), auto-converge, downtime-ramp (s), x-tls (as --tls), tls-hostname, x-plain (plain TCP): move the VM there",
 	  migrate },
 	{ "migrate_cancel", "Give up the migration or save; the VM runs on here",
 	  cancel },
-	{ "migrate-set-parameters", "downtime-limit, max-pause, max-bandwidth, multifd-channels, timeout: defaults for migrate",
+	{ "migrate-set-parameters", "The same but uri: defaults for migrate",
 	  set_parameters },
 	{ "query-migrate-parameters", "Those defaults", query_parameters },
+	{ "migrate-set-capabilities", "capabilities: a list of {capability: auto-converge, state}",
+	  set_capabilities },
+	{ "query-migrate-capabilities", "As they were set", query_capabilities },
 	{ "x-save", "file, keep: save the VM there, and end it unless keep", save },
 	{ "query-migrate", "Figures of the migration under way, or of the last one",
 	  query_migrate },

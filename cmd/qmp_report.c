@@ -111,6 +111,7 @@ static json_t *job(const struct migration_stats *s)
 		{ "normal-data", s->normal_bytes },
 		{ "wire-bytes", s->wire_bytes },
 		{ "iteration", s->iteration },
+		{ "most-throttle", s->most_throttle },
 		{ "expected-downtime-us", s->expected_downtime_us },
 		{ "downtime-us", s->downtime_us },
 	};
@@ -133,6 +134,7 @@ json_t *qmp_migration_report(const struct migration_stats *s)
 		{ "setup-time", s->setup_time_us / 1000 },
 		{ "downtime", s->downtime_us / 1000 },
 		{ "expected-downtime", s->expected_downtime_us / 1000 },
+		{ "cpu-throttle-percentage", s->throttle },
 	};
 	json_t *j = json_object();
 

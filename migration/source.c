@@ -203,6 +203,7 @@ static enum migration_outcome outcome_of(unsigned int state)
 
 static void clean_up(struct migration_source *s)
 {
+	source_throttle(s, 0);
 	if (s->ram_ready)
 		ram_send_exit(&s->ram);
 	s->ram_ready = false;
@@ -242,6 +243,7 @@ void migration_params_init(struct migration_params *p)
 	p->downtime_ms = 300;
 	p->max_pause_ms = 500;
 	p->channels = 1;
+	p->on_timeout = POLICY_ABORT;
 	p->resolve_s = 30;
 }
 

@@ -9,9 +9,11 @@
 #ifndef GODWIT_MIGRATION_SOURCE_H
 #define GODWIT_MIGRATION_SOURCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "migration/channel.h"
+#include "migration/policy.h"
 #include "migration/stats.h"
 #include "migration/vm_ops.h"
 #include "vmm/base/error.h"
@@ -29,10 +31,13 @@ struct migration_params {
 	uint64_t bandwidth;	/* bytes/s, 0 = unlimited */
 	unsigned int channels;	/* bulk connections, 1..MAX_CHANNELS */
 	uint32_t timeout_s;	/* for all before the pause, 0 = none */
+	uint32_t ramp_s;	/* the wish grows to downtime_ms, 0 = at once */
+	enum policy_timeout on_timeout;
+	bool auto_converge;	/* throttle a guest that is too busy */
 	uint32_t resolve_s;	/* how long to ask after a link lost at GO */
 };
 
-/* The defaults: 300 ms, 500 ms, unlimited, 1, none, 30 s. */
+/* The defaults: 300 ms, 500 ms, unlimited, 1, none, none, abort, off, 30 s. */
 void migration_params_init(struct migration_params *p);
 
 struct migration_source_config {

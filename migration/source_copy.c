@@ -14,6 +14,8 @@
 #define ACCEPT_NS (60 * NSEC_PER_SEC)
 #define BULK_NS (30 * NSEC_PER_SEC)
 #define ROUND_NS (60 * NSEC_PER_SEC)
+#define STATE_NS (4 * NSEC_PER_MSEC)
+#define VCPU_NS (200 * NSEC_PER_USEC)
 #define EXPLAIN_NS (500 * NSEC_PER_MSEC)
 
 static uint64_t since_us(uint64_t start)
@@ -36,8 +38,9 @@ unsigned int source_event(struct migration_source *s)
 			  s->err.code == ETIMEDOUT)) {
 		if (!s->err.code)
 			error_set(&s->err, ETIME, "not done in time");
-		error_prefix(&s->err, "the pause would exceed %u ms (--max-pause)",
-			     s->cfg.params.max_pause_ms);
+		error_prefix(&s->err, "the pause would exceed %llu ms (--max-pause)",
+			     (unsigned long long)((s->pause_deadline -
+						   s->paused) / NSEC_PER_MSEC));
 		return SOURCE_EV_CAP;
 	}
 	return SOURCE_EV_FAILED;
@@ -106,12 +109,14 @@ static int connect_channel(struct migration_source *s, struct channel *ch,
 		.channel = (uint16_t)number,
 		.job = s->job,
 	};
-	uint64_t deadline = now_ns() + CONNECT_NS;
+	uint64_t deadline = now_ns() + CONNECT_NS, mark;
 	int ret = channel_connect(ch, s->uri, &s->cfg.params.security,
 				  s->cancel_fd, deadline, &s->err);
 
+	mark = now_ns();
 	if (ret == 0)
 		ret = message_hello(ch, &hello, deadline, &s->err);
+	s->rtt_ns = now_ns() - mark;
 	/* of a bulk channel: control tells sooner whether the peer lives */
 	ch->idle_ns = role == WIRE_ROLE_BULK ? BULK_NS : MESSAGE_IDLE_NS;
 	return ret;
@@ -201,14 +206,14 @@ unsigned int source_offering(void *ctx)
 static int check(void *arg, struct error *err)
 {
 	struct migration_source *s = arg;
-	uint64_t timeout = s->cfg.params.timeout_s * NSEC_PER_SEC;
+	int ret = 0;
 
-	if (timeout && !s->paused && now_ns() - s->progress.started > timeout)
-		return error_set(err, ETIMEDOUT,
-				 "not done within %u s (--timeout)",
-				 s->cfg.params.timeout_s);
-	return pinger_over(&s->pinger) ?
-		error_set(err, ECONNRESET, "the destination has left") : 0;
+	if (!s->paused)
+		ret = policy_time(&s->policy,
+				  now_ns() - s->progress.started, err);
+	if (ret == 0 && pinger_over(&s->pinger))
+		ret = error_set(err, ECONNRESET, "the destination has left");
+	return ret;
 }
 
 /* Whoever waits for room on a bulk channel wakes up. */
@@ -242,9 +247,30 @@ static int unwatch(struct migration_source *s, int ret)
 	return news;
 }
 
+/*
+ * In the pause STATE is answered by PREPARED, GO by RUNNING: two round trips,
+ * and the vCPUs' state is saved and loaded one after the other.
+ */
+static void init_policy(struct migration_source *s)
+{
+	const struct migration_params *p = &s->cfg.params;
+	const struct policy_config cfg = {
+		.downtime_ns = p->downtime_ms * NSEC_PER_MSEC,
+		.max_pause_ns = p->max_pause_ms * NSEC_PER_MSEC,
+		.ramp_ns = p->ramp_s * NSEC_PER_SEC,
+		.timeout_ns = p->timeout_s * NSEC_PER_SEC,
+		.bandwidth_limit = p->bandwidth,
+		.overhead_ns = STATE_NS + s->cfg.vm->nvcpus * VCPU_NS +
+			       2 * s->rtt_ns,
+		.on_timeout = p->on_timeout,
+		.auto_converge = p->auto_converge,
+	};
+
+	policy_init(&s->policy, &cfg);
+}
+
 static int start_ram(struct migration_source *s)
 {
-	struct migration_params *p = &s->cfg.params;
 	int ret;
 
 	s->ram = (struct ram_send){
@@ -259,8 +285,7 @@ static int start_ram(struct migration_source *s)
 		.check = check,
 		.check_arg = s,
 	};
-	policy_init(&s->policy, p->downtime_ms * NSEC_PER_MSEC,
-		    p->max_pause_ms * NSEC_PER_MSEC, p->bandwidth);
+	init_policy(s);
 	ret = ram_send_init(&s->ram, &s->err);
 	s->ram_ready = ret == 0;
 	if (ret == 0)
@@ -331,7 +356,22 @@ static int one_round(struct migration_source *s, struct policy_round *r)
 	s->synced = now_ns();
 	r->dirty = s->ram.dirty_pages << PAGE_SHIFT;
 	r->dirty_ns = s->synced - before;
+	r->elapsed_ns = s->synced - s->progress.started;
 	return ret;
+}
+
+void source_throttle(struct migration_source *s, unsigned int percent)
+{
+	struct migration_stats *now = &s->progress.now;
+
+	if (percent == s->throttle)
+		return;
+	s->ops->throttle(s->cfg.vm, percent);
+	s->throttle = percent;
+	pthread_mutex_lock(&s->progress.lock);
+	now->throttle = percent;
+	now->most_throttle = MAX(now->most_throttle, percent);
+	pthread_mutex_unlock(&s->progress.lock);
 }
 
 unsigned int source_copying(void *ctx)
@@ -349,15 +389,19 @@ unsigned int source_copying(void *ctx)
 		if (ret < 0)
 			break;
 		verdict = policy_round(&s->policy, &r, &s->err);
+		if (verdict == POLICY_CONTINUE)
+			source_throttle(s, s->policy.throttle);
 		publish(s);
 		if (verdict == POLICY_CONTINUE)
 			ret = check(s, &s->err);
 	}
+	s->forced = verdict == POLICY_FORCE;
 	/* a sync takes milliseconds, so it is paid before the pause */
-	if (ret == 0 && verdict == POLICY_STOP)
+	if (ret == 0 && verdict != POLICY_GIVE_UP)
 		ret = record_going(&s->record, &s->err);
 	ret = unwatch(s, ret);
 	if (ret < 0)
 		return failed(s);
-	return verdict == POLICY_STOP ? SOURCE_EV_CONVERGED : source_event(s);
+	return verdict == POLICY_GIVE_UP ? source_event(s) :
+					   SOURCE_EV_CONVERGED;
 }

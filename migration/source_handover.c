@@ -32,6 +32,14 @@ static int cap_check(struct migration_source *s)
 	return now_ns() < s->pause_deadline ? 0 : -ETIME;
 }
 
+/* The cap; a pause that was asked for may take twice what is expected more. */
+static uint64_t longest_pause(const struct migration_source *s)
+{
+	uint64_t cap = s->cfg.params.max_pause_ms * NSEC_PER_MSEC;
+
+	return s->forced ? cap + 2 * s->policy.expected_ns : cap;
+}
+
 static int stop_guest(struct migration_source *s, struct migration_pause *p)
 {
 	uint64_t mark = now_ns();
@@ -40,9 +48,10 @@ static int stop_guest(struct migration_source *s, struct migration_pause *p)
 	if (ret < 0)
 		return ret;
 	s->paused = mark;
-	s->pause_deadline = mark + s->cfg.params.max_pause_ms * NSEC_PER_MSEC;
+	s->pause_deadline = mark + longest_pause(s);
 	s->before = s->ops->get_state(s->cfg.vm);
 	s->ops->pause(s->cfg.vm, VM_FINISH_MIGRATE);
+	source_throttle(s, 0);
 	p->stop_vcpus = lap(&mark);
 	ret = s->ops->quiesce(s->cfg.vm, s->pause_deadline, &s->err);
 	p->drain_disks = lap(&mark);

@@ -67,6 +67,9 @@ struct migration_source {
 	struct ram_send ram;
 	bool ram_ready;
 	struct policy policy;
+	unsigned int throttle;		/* of the vCPUs now, percent */
+	bool forced;			/* stopped however long it takes */
+	uint64_t rtt_ns;		/* of the control channel, at HELLO */
 	uint32_t round;
 	uint64_t synced;		/* when dirty pages were last asked */
 	enum vm_state before;		/* when it was stopped */
@@ -103,6 +106,8 @@ unsigned int source_event(struct migration_source *s);
 void source_explain(struct migration_source *s, uint64_t wait_ns);
 /* Is the VM in a state in which it can be moved? */
 int source_check_vm(struct migration_source *s);
+/* Let the vCPUs rest @percent of the time. */
+void source_throttle(struct migration_source *s, unsigned int percent);
 uint64_t source_wire_bytes(const struct migration_source *s);
 
 #endif

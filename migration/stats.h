@@ -64,6 +64,8 @@ struct migration_stats {
 	uint64_t normal_bytes;
 	uint64_t wire_bytes;		/* both directions, all channels */
 	uint32_t iteration;
+	uint32_t throttle;		/* of the vCPUs now, percent */
+	uint32_t most_throttle;		/* the most that there was */
 	uint64_t expected_downtime_us;
 	uint64_t downtime_us;
 	struct migration_pause pause;

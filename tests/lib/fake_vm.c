@@ -98,6 +98,13 @@ static int fake_dirty_clear(struct vm *vm, unsigned int region, uint64_t first,
 	return 0;
 }
 
+static void fake_throttle(struct vm *vm, unsigned int percent)
+{
+	fake(vm)->throttle = percent;
+	if (percent > fake(vm)->most_throttle)
+		fake(vm)->most_throttle = percent;
+}
+
 static void fake_pause(struct vm *vm, enum vm_state state)
 {
 	set_state(fake(vm), state);
@@ -201,6 +208,7 @@ const struct migration_vm_ops fake_vm_ops = {
 	.dirty_stop = fake_dirty_stop,
 	.dirty_sync = fake_dirty_sync,
 	.dirty_clear = fake_dirty_clear,
+	.throttle = fake_throttle,
 	.pause = fake_pause,
 	.quiesce = fake_quiesce,
 	.save = fake_save,

@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
-from godwit import free, main, moved, one_runs, sound, until
+from godwit import FINAL, free, main, moved, one_runs, sound, until
 
 LOAD = 'mode=verify ws=16 rate=50 hb=50'
 RANDOM = 'mode=dirty ws=32 rate=20 hb=50 fill=rand'
@@ -47,6 +47,76 @@ def a_guest_faster_than_the_link_is_told_so_and_runs_on(host):
     assert 'converge' in report['error-desc'], report['error-desc']
     assert one_runs(a, b) is a
     a.alive()
+
+
+BUSY = 'mode=dirty ws=8 hb=50 fill=rand'     # all of it, again and again
+
+
+def throttled(vm, least=20):
+    """Wait for auto-converge to have asked for that much."""
+    def look():
+        report = vm.qmp('query-migrate')
+        assert report['status'] not in FINAL, report
+        return report['cpu-throttle-percentage'] >= least
+    until(look, f'it is throttled by {least} %')
+
+
+def a_guest_slowed_by_auto_converge_gets_across(host):
+    a = booted(host, BUSY, 'dirtier')
+    b = host.listen()
+    a.migrate(b.uri, wait=False, max_bandwidth=8 * MIB, auto_converge=True,
+              downtime_limit=100)
+    throttled(a)
+    report = a.outcome()
+    assert report['status'] == 'completed', report
+    assert one_runs(a, b) is b
+    assert report['cpu-throttle-percentage'] == 0
+    assert report['x-job']['most-throttle'] >= 20, report
+    b.alive()
+
+
+def a_throttled_guest_that_stays_is_free_again(host):
+    a = booted(host, BUSY, 'dirtier')
+    b = host.listen()
+    a.qmp('migrate-set-capabilities', capabilities=[
+        {'capability': 'auto-converge', 'state': True}])
+    a.migrate(b.uri, wait=False, max_bandwidth=8 * MIB, downtime_limit=10)
+    throttled(a, 30)
+    assert 'throttle' in threads(a)
+    a.qmp('migrate_cancel')
+    report = a.outcome()
+    assert report['status'] == 'cancelled'
+    assert report['cpu-throttle-percentage'] == 0
+    assert 'throttle' not in threads(a)
+    a.alive()
+
+
+def threads(vm):
+    tasks = f'/proc/{vm.pid}/task'
+    return [open(f'{tasks}/{task}/comm', encoding='ascii').read().strip()
+            for task in os.listdir(tasks)]
+
+
+def at_its_timeout_a_guest_is_left_in_peace(host):
+    a = booted(host, BUSY, 'dirtier')
+    b = host.listen()
+    report = a.migrate(b.uri, max_bandwidth=8 * MIB, downtime_limit=10,
+                       timeout=2, on_timeout='abort')
+    assert report['status'] == 'failed', report
+    assert '--timeout' in report['error-desc'], report['error-desc']
+    assert one_runs(a, b) is a
+    a.alive()
+
+
+def at_its_timeout_a_guest_is_stopped_if_told_so(host):
+    a = booted(host, BUSY, 'dirtier')
+    b = host.listen()
+    report = a.migrate(b.uri, max_bandwidth=8 * MIB, downtime_limit=10,
+                       max_pause=100, timeout=2, on_timeout='pause')
+    assert report['status'] == 'completed', report
+    assert one_runs(a, b) is b
+    assert report['downtime'] > 100, report
+    b.alive()
 
 
 def the_bandwidth_limit_is_kept(host):
@@ -189,6 +259,10 @@ def a_second_migration_at_once_is_refused(host):
 CLAIMS = [
     cancelled_in_pre_copy_it_runs_on_and_can_move_again,
     a_guest_faster_than_the_link_is_told_so_and_runs_on,
+    a_guest_slowed_by_auto_converge_gets_across,
+    a_throttled_guest_that_stays_is_free_again,
+    at_its_timeout_a_guest_is_left_in_peace,
+    at_its_timeout_a_guest_is_stopped_if_told_so,
     the_bandwidth_limit_is_kept,
     a_second_source_is_told_that_the_destination_is_busy,
     a_paused_vm_arrives_paused_and_goes_on_when_told,
