@@ -89,53 +89,6 @@ static int write_new(struct record *r, const char *tmp,
 	return 0;
 }
 
-int record_open(struct record *r, const char *dir,
-		const struct record_info *info, struct error *err)
-{
-	char tmp[PATH_MAX + 4];
-	int ret;
-
-	record_init(r);
-	if (!dir)
-		return 0;
-	ret = path_of(r->path, dir, info, err);
-	if (ret < 0)
-		return ret;
-	snprintf(tmp, sizeof(tmp), "%s.new", r->path);
-	ret = write_new(r, tmp, info, err);
-	if (ret == 0)
-		ret = sync_dir(dir, err);
-	if (ret < 0) {
-		unlink(tmp);
-		record_done(r);
-	}
-	return ret;
-}
-
-int record_going(struct record *r, struct error *err)
-{
-	if (r->fd < 0 || r->going)
-		return 0;
-	if (pwrite(r->fd, going, strlen(going), STATE_AT) !=
-	    (ssize_t)strlen(going) || fdatasync(r->fd))
-		return failed(err, "write", r->path);
-	r->going = true;
-	return 0;
-}
-
-/* Not made durable: a record too many is settled by asking once more. */
-void record_done(struct record *r)
-{
-	if (r->fd >= 0)
-		unlink(r->path);
-	record_leave(r);
-}
-
-void record_leave(struct record *r)
-{
-	fd_close(&r->fd);
-}
-
 static bool parse_job(const char *text, struct wire_job *job)
 {
 	for (unsigned int i = 0; i < WIRE_JOB; i++) {
@@ -179,14 +132,17 @@ static bool parse(const char *text, struct record_info *info)
 	return parse_job(job, &info->job);
 }
 
+/* Nothing of what is hidden, or not yet whole. */
 static bool load(int dirfd, const char *name, struct record_info *info)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	bool ok = name[0] != '.' && !strstr(name, ".new");
+	int fd = ok ? openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) :
+		      -1;
 	char text[RECORD_MAX];
-	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	bool ok = n > 0;
 
+	ok = n > 0;
 	if (ok) {
 		text[n] = '\0';
 		ok = parse(text, info);
@@ -197,6 +153,73 @@ static bool load(int dirfd, const char *name, struct record_info *info)
 	return ok;
 }
 
+/*
+ * What processes that were killed left: nothing, if GO could not be sent yet; and
+ * that @vm came here is told no more when it is on its way again.
+ */
+static void sweep(const char *dir, const char *vm)
+{
+	struct record_info info;
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (load(dirfd(d), e->d_name, &info) && !info.alive &&
+		    (!info.going || (info.role == RECORD_DESTINATION &&
+				     !strcmp(info.vm, vm))))
+			unlinkat(dirfd(d), e->d_name, 0);
+	if (d)
+		closedir(d);
+}
+
+int record_open(struct record *r, const char *dir,
+		const struct record_info *info, struct error *err)
+{
+	char tmp[PATH_MAX + 4];
+	int ret;
+
+	record_init(r);
+	if (!dir)
+		return 0;
+	sweep(dir, info->vm);
+	ret = path_of(r->path, dir, info, err);
+	if (ret < 0)
+		return ret;
+	snprintf(tmp, sizeof(tmp), "%s.new", r->path);
+	ret = write_new(r, tmp, info, err);
+	if (ret == 0)
+		ret = sync_dir(dir, err);
+	if (ret < 0) {
+		unlink(tmp);
+		record_done(r);
+	}
+	return ret;
+}
+
+int record_going(struct record *r, struct error *err)
+{
+	if (r->fd < 0 || r->going)
+		return 0;
+	if (pwrite(r->fd, going, strlen(going), STATE_AT) !=
+	    (ssize_t)strlen(going) || fdatasync(r->fd))
+		return failed(err, "write", r->path);
+	r->going = true;
+	return 0;
+}
+
+/* Not made durable: a record too many is settled by asking once more. */
+void record_done(struct record *r)
+{
+	if (r->fd >= 0)
+		unlink(r->path);
+	record_leave(r);
+}
+
+void record_leave(struct record *r)
+{
+	fd_close(&r->fd);
+}
+
 int record_find(const char *dir, const char *vm, enum record_role role,
 		struct record_info *out, struct error *err)
 {
@@ -205,9 +228,7 @@ int record_find(const char *dir, const char *vm, enum record_role role,
 	struct dirent *e;
 
 	while (d && !found && (e = readdir(d)))
-		found = strchr(e->d_name, '.') != e->d_name &&
-			!strstr(e->d_name, ".new") &&
-			load(dirfd(d), e->d_name, out) &&
+		found = load(dirfd(d), e->d_name, out) &&
 			out->role == role && !strcmp(out->vm, vm);
 	if (d)
 		closedir(d);

@@ -99,6 +99,36 @@ static void a_record_of_a_dead_process_is_told_from_one_alive(void **state)
 	assert_int_equal(find(p), -ENOENT);
 }
 
+/* A record of @job, left by a process that is gone. */
+static void leave_behind(struct place *p, uint8_t job, enum record_role role,
+			 bool going)
+{
+	struct record_info other = info;
+
+	other.role = role;
+	other.job.id[0] = job;
+	if (!fork())
+		_exit(record_open(&p->r, p->dir, &other, &p->err) < 0 ||
+		      (going && record_going(&p->r, &p->err) < 0));
+	wait(NULL);
+}
+
+static void only_what_means_nothing_is_swept(void **state)
+{
+	struct record_info there = info;
+	struct place *p = *state;
+
+	leave_behind(p, 7, RECORD_SOURCE, false);
+	leave_behind(p, 8, RECORD_SOURCE, true);
+	leave_behind(p, 9, RECORD_DESTINATION, true);
+	there.role = RECORD_DESTINATION;
+	assert_int_equal(record_open(&p->r, p->dir, &there, &p->err), 0);
+	assert_int_equal(find(p), 0);
+	assert_int_equal(p->got.job.id[0], 8);
+	assert_int_equal(record_remove(p->dir, &p->got, &p->err), 0);
+	assert_int_equal(find(p), -ENOENT);
+}
+
 static void a_torn_record_is_none(void **state)
 {
 	struct place *p = *state;
@@ -132,6 +162,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_record_of_a_dead_process_is_told_from_one_alive,
 			make, drop),
+		cmocka_unit_test_setup_teardown(
+			only_what_means_nothing_is_swept, make, drop),
 		cmocka_unit_test_setup_teardown(a_torn_record_is_none, make,
 						drop),
 		cmocka_unit_test_setup_teardown(
