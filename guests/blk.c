@@ -7,7 +7,8 @@
  * must hold the last record that went there. count= records (default 256; 0:
  * for ever), span= slots (64), sectors= a record (8, at most 128), every=
  * records between two lines "R n" (16), blk= the device's registers
- * (0xd0000000). "BAD slot= want= got=" tells what is wrong; in the end every
+ * (0xd0000000), mem= MiB of memory, 0 at first, of which each record visits a few
+ * pages, that must be as they were left (0). "BAD slot= want= got=" tells what is wrong; in the end every
  * slot is read once more, "DONE n bad=" is printed, and the status is 0 if
  * nothing was wrong.
  */
@@ -34,6 +35,7 @@ static struct disk {
 	struct record record;
 	volatile uint8_t status;
 	uint64_t span, sectors, bad;
+	uint64_t pages, visits;
 } disk;
 
 #define MAGIC 0x6472636f65724447
@@ -117,6 +119,32 @@ static void check_slot(struct disk *d, uint64_t slot, uint64_t count)
 		complain(d, "checksum", slot, checksum(d), d->record.sum);
 }
 
+#define MEMORY (16UL << 20)
+#define VISITS 4		/* a record */
+
+/* A page is full of the number of its last visit, mixed with each place. */
+static void visit_page(struct disk *d)
+{
+	uint64_t visit = d->visits++, page = visit % d->pages, i;
+	uint64_t *words = (uint64_t *)(MEMORY + page * PAGE_SIZE);
+	uint64_t before = visit < d->pages ? 0 : visit - d->pages + 1;
+
+	for (i = 0; i < PAGE_SIZE / sizeof(*words); i++) {
+		if (words[i] != before * (2 * i + 1))
+			complain(d, "memory", page, before * (2 * i + 1),
+				 words[i]);
+		words[i] = (visit + 1) * (2 * i + 1);
+	}
+}
+
+static void visit_memory(struct disk *d)
+{
+	int i;
+
+	for (i = 0; d->pages && i < VISITS; i++)
+		visit_page(d);
+}
+
 static void progress(const char *what, uint64_t n, uint64_t bad)
 {
 	char line[64], *at = put_text(line, what);
@@ -136,6 +164,7 @@ static void work(struct disk *d, uint64_t count)
 		write_record(d, n);
 		used = n + 1 < d->span ? n + 1 : d->span;
 		check_slot(d, (n * 7 + n / d->span) % used, n + 1);
+		visit_memory(d);
 		if (every && n % every == 0)
 			progress("R ", n, d->bad);
 	}
@@ -155,6 +184,7 @@ void user_main(const struct start_info *info)
 	print("3\n");
 	disk.span = cmdline_number("span", 64);
 	disk.sectors = cmdline_number("sectors", 8);
+	disk.pages = (cmdline_number("mem", 0) << 20) / PAGE_SIZE;
 	if (!disk.span || !disk.sectors || disk.sectors > MAX_SECTORS)
 		wrong = "span or sectors out of range";
 	else
