@@ -6,7 +6,8 @@ control message, and may delay, change or drop it, or cut all links.
     source.migrate(proxy.uri)
 
 on_frame(link, direction, kind, frame) is asked for each control message and
-answers with the bytes to pass on, or with CUT. on_bytes(count, data) is asked
+answers with the bytes to pass on, or with CUT; bytes of a bulk channel come as
+the kind PAGES, as they are read. on_bytes(count, data) is asked
 for all bytes that the source sends on any channel, before they are split into
 frames: count of them went before. Directions are 'S' and 'D' for who sends.
 """
@@ -87,9 +88,9 @@ class Link:
         out = b''
         while len(self.buf[direction]) >= HEADER.size:
             if self.role == 2 and self.seen_hello(direction):
-                out += self.buf[direction]
-                self.buf[direction] = b''
-                break
+                data, self.buf[direction] = self.buf[direction], b''
+                data = self.proxy.asked(self, direction, 'PAGES', data)
+                return CUT if data is CUT else out + data
             head = HEADER.unpack_from(self.buf[direction])
             size = HEADER.size + head[5]
             if len(self.buf[direction]) < size:
