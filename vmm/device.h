@@ -90,6 +90,7 @@ struct device_env {
 };
 
 struct device;
+struct vm_disk;
 
 struct device_class {
 	const char *compatible;	/* "godwit,virtio-blk", "ns16550a", ... */
@@ -111,6 +112,8 @@ struct device_class {
 	void (*announce)(struct device *dev, unsigned int round);
 	/* The power button was pressed. */
 	void (*power_button)(struct device *dev);
+	/* Its disk, as whoever copies it sees it. */
+	struct vm_disk *(*disk)(struct device *dev);
 };
 
 struct device {

@@ -394,6 +394,16 @@ void vm_pause(struct vm *vm, enum vm_state state)
 	vm_set_state(vm, state);
 }
 
+struct vm_disk *vm_disk(struct vm *vm, unsigned int index)
+{
+	struct device *dev;
+
+	list_for_each(dev, &vm->devices, link)
+		if (dev->class->disk && !index--)
+			return dev->class->disk(dev);
+	return NULL;
+}
+
 static struct device *busy_device(struct vm *vm)
 {
 	struct device *dev;

@@ -167,6 +167,10 @@ void vm_announce(struct vm *vm);
 void vm_reset(struct vm *vm);
 void vm_power_button(struct vm *vm);
 
+/* The disk of the device that is the @index-th (by name) to have one, or NULL:
+ * see vmm/disk.h. Any thread. */
+struct vm_disk *vm_disk(struct vm *vm, unsigned int index);
+
 enum vm_state vm_get_state(struct vm *vm);	/* any thread */
 const char *vm_state_name(enum vm_state state);
 

@@ -84,6 +84,10 @@ struct block_driver {
 	int (*activate)(struct block *blk, struct error *err);
 	int (*deactivate)(struct block *blk, struct error *err);
 	void (*submit)(struct block *blk, struct block_request *req);
+	/* May be NULL. May the bytes from @offset (within the active disk) on
+	 * be other than zero? *len says for how many that is the answer: it
+	 * comes with what is left, and may be made smaller. */
+	bool (*has_data)(struct block *blk, uint64_t offset, uint64_t *len);
 	void (*close)(struct block *blk);
 };
 

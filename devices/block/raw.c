@@ -161,6 +161,27 @@ static int raw_deactivate(struct block *blk, struct error *err)
 	return 0;
 }
 
+/* Holes read as zeroes. A file system that knows none shows all as data. */
+static bool raw_has_data(struct block *blk, uint64_t offset, uint64_t *len)
+{
+	struct raw *r = to_raw(blk);
+	off_t at = (off_t)offset, data, hole;
+
+	if (r->is_device)
+		return true;
+	data = lseek(r->fd, at, SEEK_DATA);
+	if (data < 0)
+		return errno != ENXIO;	/* that: no data up to the end */
+	if (data > at) {
+		*len = MIN(*len, (uint64_t)(data - at));
+		return false;
+	}
+	hole = lseek(r->fd, at, SEEK_HOLE);
+	if (hole > at)
+		*len = MIN(*len, (uint64_t)(hole - at));
+	return true;
+}
+
 static void raw_close(struct block *blk)
 {
 	struct raw *r = to_raw(blk);
@@ -225,6 +246,7 @@ static const struct block_driver raw_driver = {
 	.activate = raw_activate,
 	.deactivate = raw_deactivate,
 	.submit = raw_io_submit,
+	.has_data = raw_has_data,
 	.close = raw_close,
 };
 

@@ -80,30 +80,55 @@ static bool writethrough(struct virtio_blk *blk)
 	       (!blk->writeback || !virtio_has(&blk->v, VIRTIO_BLK_F_FLUSH));
 }
 
-static void req_done(struct block_request *io, int result)
+static bool is_write(const struct blk_req *r)
 {
-	struct blk_req *r = container_of(io, struct blk_req, io);
+	return r->write.len;
+}
+
+static void req_tell(struct blk_req *r)
+{
 	struct virtio_device *v = &r->blk->v;
 
 	device_lock(&v->dev);
-	if (result == 0 && io->op != BLOCK_READ && io->op != BLOCK_FLUSH &&
-	    writethrough(r->blk)) {
-		*io = (struct block_request){
-			.op = BLOCK_FLUSH, .done = req_done
-		};
-		device_unlock(&v->dev);
-		block_submit(r->blk->backend, io);
-		return;
-	}
-	if (result < 0 && blk_keep(r, result))
+	if (r->result < 0 && blk_keep(r, r->result))
 		req_put(r);
 	else
-		req_finish(r, result == 0 ? VIRTIO_BLK_S_OK :
-			      result == -ENOTSUP ? VIRTIO_BLK_S_UNSUPP :
+		req_finish(r, r->result == 0 ? VIRTIO_BLK_S_OK :
+			      r->result == -ENOTSUP ? VIRTIO_BLK_S_UNSUPP :
 			      VIRTIO_BLK_S_IOERR);
 	virtio_interrupt(v, 0);
 	device_unlock(&v->dev);
 	device_put(&v->dev);
+}
+
+static void req_held_done(struct vm_disk_write *w)
+{
+	req_tell(container_of(w, struct blk_req, write));
+}
+
+static void req_done(struct block_request *io, int result)
+{
+	struct blk_req *r = container_of(io, struct blk_req, io);
+	struct virtio_blk *blk = r->blk;
+	bool landed = io->op != BLOCK_READ && io->op != BLOCK_FLUSH;
+	bool flush;
+
+	if (landed)
+		vm_disk_write_end(&blk->disk, &r->write);
+	device_lock(&blk->v.dev);
+	flush = result == 0 && landed && writethrough(blk);
+	device_unlock(&blk->v.dev);
+	if (flush) {
+		*io = (struct block_request){
+			.op = BLOCK_FLUSH, .done = req_done
+		};
+		block_submit(blk->backend, io);
+		return;
+	}
+	r->result = result;
+	if (result < 0 || !is_write(r) ||
+	    !vm_disk_write_held(&blk->disk, &r->write))
+		req_tell(r);
 }
 
 static void req_submit(struct blk_req *r, enum block_op op, uint64_t offset,
@@ -113,7 +138,13 @@ static void req_submit(struct blk_req *r, enum block_op op, uint64_t offset,
 	r->io.offset = offset;
 	r->io.len = len;
 	r->io.done = req_done;
+	r->write = (struct vm_disk_write){ .done = req_held_done };
 	device_get(&r->blk->v.dev);
+	if (op != BLOCK_READ && op != BLOCK_FLUSH) {
+		r->write.offset = offset;
+		r->write.len = len;
+		vm_disk_write_begin(&r->blk->disk, &r->write);
+	}
 	block_submit(r->blk->backend, &r->io);
 }
 
@@ -404,8 +435,11 @@ static int blk_activate(struct device *dev, struct error *err)
 	if (ret == 0) {
 		device_lock(dev);
 		ret = check_backend(blk, err);
-		if (ret == 0)
+		if (ret == 0) {
 			blk->capacity = blk->backend->size / SECTOR;
+			blk->disk.size = blk->backend->size;
+			blk->disk.readonly = blk->backend->readonly;
+		}
 		device_unlock(dev);
 		if (ret < 0)
 			(void)!block_deactivate(blk->backend, &ignored);
@@ -470,6 +504,11 @@ static const struct state_table blk_state = {
 
 /* -- creation */
 
+static struct vm_disk *blk_disk(struct device *dev)
+{
+	return &container_of(dev, struct virtio_blk, v.dev)->disk;
+}
+
 static const struct device_class blk_class;
 
 static int blk_configure(struct virtio_blk *blk, struct device_env *env,
@@ -526,6 +565,7 @@ static void blk_destroy(struct device *dev)
 	if (blk->backend)
 		block_close(blk->backend);
 	virtio_exit(&blk->v);
+	vm_disk_exit(&blk->disk);
 	free(blk->req);
 	free(blk);
 }
@@ -549,6 +589,9 @@ static int blk_create(struct device_env *env, int node, struct device **out,
 		free(blk);
 		return ret;
 	}
+	vm_disk_init(&blk->disk, &blk_disk_ops, env->loop,
+		     tree_str(env->tree, node, "id", blk->v.dev.name));
+	blk->disk.overwrite = tree_has(env->tree, node, "overwrite");
 	ret = blk_open(blk, env, err);
 	if (ret < 0) {
 		blk_destroy(&blk->v.dev);
@@ -569,6 +612,7 @@ static const struct device_class blk_class = {
 	.deactivate = blk_deactivate,
 	.start = blk_start,
 	.stop = virtio_device_stop,
+	.disk = blk_disk,
 };
 
 DEVICE_CLASS(blk_class);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Private to virtio-blk: blk.c is the device, blk_error.c what becomes of
- * requests that the disk could not carry out.
+ * requests that the disk could not carry out, blk_disk.c who copies the disk.
  */
 #ifndef GODWIT_VIRTIO_BLK_H
 #define GODWIT_VIRTIO_BLK_H
@@ -10,6 +10,7 @@
 
 #include "devices/block/block.h"
 #include "devices/virtio/virtio.h"
+#include "vmm/disk.h"
 
 struct virtio_blk;
 
@@ -19,6 +20,8 @@ struct blk_req {
 	uint8_t *status;		/* in guest memory */
 	uint32_t type;
 	struct block_request io;
+	struct vm_disk_write write;	/* len > 0: it changes the disk */
+	int result;
 	struct virtq_chain chain;
 };
 
@@ -46,6 +49,7 @@ struct virtio_blk {
 	uint32_t kept_epoch;	/* of the queue, when they were kept */
 	uint64_t told_at;	/* now_ns() of the last report */
 	struct block *backend;
+	struct vm_disk disk;	/* for whoever copies it */
 	struct blk_req *req;	/* as many as the queue has entries */
 	struct blk_req *free;
 	unsigned int nreq;
@@ -64,5 +68,8 @@ bool blk_keep(struct blk_req *r, int result);
 uint32_t blk_take_kept(struct virtio_blk *blk);
 /* kept[] came from elsewhere: they count as in flight in the queue. */
 int blk_kept_loaded(struct virtio_blk *blk, struct error *err) __must_check;
+
+/* blk_disk.c */
+extern const struct vm_disk_ops blk_disk_ops;
 
 #endif

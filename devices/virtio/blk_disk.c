@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The disk, for whoever copies it: vmm/disk.h. Loop's thread. */
+#include "devices/block/disk.h"
+#include "devices/virtio/blk.h"
+
+static struct virtio_blk *to_blk(struct vm_disk *d)
+{
+	return container_of(d, struct virtio_blk, disk);
+}
+
+static void submit(struct vm_disk *d, struct vm_disk_io *io)
+{
+	block_disk_submit(to_blk(d)->backend, io);
+}
+
+static bool has_data(struct vm_disk *d, uint64_t offset, uint64_t *len)
+{
+	return block_has_data(to_blk(d)->backend, offset, len);
+}
+
+static int activate(struct vm_disk *d, struct error *err)
+{
+	struct device *dev = &to_blk(d)->v.dev;
+
+	return dev->class->activate(dev, err);
+}
+
+const struct vm_disk_ops blk_disk_ops = {
+	.submit = submit,
+	.has_data = has_data,
+	.activate = activate,
+};
