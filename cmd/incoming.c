@@ -83,6 +83,8 @@ static void set_disk(struct localizer *l, const struct disk_option *d)
 	fdt_delprop(l->tree, node, "direct");
 	if (d->direct)
 		fdt_setprop(l->tree, node, "direct", NULL, 0);
+	if (d->overwrite)
+		fdt_setprop(l->tree, node, "overwrite", NULL, 0);
 	set_string(l, node, "backend", d->uri);
 	if (d->werror)
 		set_string(l, node, "werror", d->werror);
@@ -126,10 +128,21 @@ static void set_image(struct localizer *l, const char *prop, const char *file)
 	free(full);
 }
 
+/* What the side before was told is no word of ours. */
+static void forbid_overwriting(struct localizer *l)
+{
+	int node = -1;
+
+	while ((node = fdt_node_offset_by_compatible(l->tree, node,
+						     "godwit,virtio-blk")) >= 0)
+		fdt_delprop(l->tree, node, "overwrite");
+}
+
 static void localize(struct localizer *l, const struct run_config *c)
 {
 	unsigned int i;
 
+	forbid_overwriting(l);
 	for (i = 0; i < c->ndisks; i++)
 		set_disk(l, &c->disk[i]);
 	for (i = 0; i < c->nnets; i++)

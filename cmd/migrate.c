@@ -17,7 +17,8 @@ struct migrate_config {
 	uint64_t bandwidth;
 	const char *tls, *tls_name, *on_timeout;
 	bool plain, auto_converge;
-	bool json, quiet;
+	const char *copy_disks;
+	bool json, quiet, verify;
 };
 
 #define FIELD(member) .offset = offsetof(struct migrate_config, member)
@@ -65,6 +66,11 @@ static const struct option_spec options[] = {
 	{ "downtime-ramp", "SECONDS", "Ask for a tenth of --downtime first, and for all\n"
 	  "of it after this time (default 0: at once)",
 	  .parse = option_u32, .max = 2000000, FIELD(ramp_s) },
+	{ "copy-disk", "ID[,ID...]|all", "Copy these disks along, to what stands behind their\n"
+	  "ids over there; else both sides reach the same disk",
+	  .parse = option_string, FIELD(copy_disks) },
+	{ "verify", NULL, "Read copied disks back and compare, before the pause",
+	  .parse = option_bool, FIELD(verify) },
 	{ "json", NULL, "The report as JSON on standard output",
 	  .parse = option_bool, FIELD(json) },
 	{ "quiet", NULL, "No stages and no progress",
@@ -88,8 +94,9 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 {
 	char tls[2 * PATH_MAX];
 
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s*, s:s*, s:b}",
-			 "uri", uri,
+	return json_pack("{s:s, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s*, s:s*, s:b}",
+			 "uri", uri, "copy-disk", c->copy_disks,
+			 "verify", c->verify,
 			 "downtime-limit", (json_int_t)c->downtime_ms,
 			 "max-pause", (json_int_t)c->max_pause_ms,
 			 "max-bandwidth", (json_int_t)c->bandwidth,

@@ -24,10 +24,33 @@ void migrate_progress_end(struct migrate_progress *p)
 	p->line_open = false;
 }
 
+/* True while disks are copied: memory waits for them. */
+static bool show_disks(struct migrate_progress *p, const json_t *job)
+{
+	const json_t *disks = json_object_get(job, "disks");
+	double left = 0, total = 0;
+	size_t i;
+	json_t *d;
+
+	if (client_num(job, "iteration"))
+		return false;
+	json_array_foreach(disks, i, d) {
+		left += mib(d, "remaining");
+		total += mib(d, "total");
+	}
+	if (total > 0)
+		fprintf(stderr, "\r  disks: %.0f of %.0f MiB left \033[K", left,
+			total);
+	p->line_open |= total > 0;
+	return total > 0;
+}
+
 static void show_line(struct migrate_progress *p, const json_t *report)
 {
 	const json_t *job = json_object_get(report, "x-job");
 
+	if (show_disks(p, job))
+		return;
 	fprintf(stderr, "\r  round %llu: %.0f of %.0f MiB left, %.0f MiB/s, dirty %llu pages/s, pause expected %.0f ms, throttle %llu %% \033[K",
 		client_num(job, "iteration"), mib(job, "memory-remaining"),
 		mib(job, "memory-total"), mib(job, "memory-bandwidth"),
@@ -69,6 +92,27 @@ static void print_memory(FILE *out, const json_t *job)
 		mib(job, "memory-bandwidth"), client_num(job, "dirty-rate"));
 }
 
+static void print_disks(FILE *out, const json_t *job)
+{
+	bool copied = false;
+	size_t i;
+	json_t *d;
+
+	json_array_foreach(json_object_get(job, "disks"), i, d) {
+		if (!client_num(d, "total"))
+			continue;
+		copied = true;
+		fprintf(out, "disk       %s: %.1f MiB: copied %.1f, zero %.1f, mirrored %.1f, compared %.1f MiB; rounds %llu, %.1f MiB/s\n",
+			client_str(d, "id"), mib(d, "total"), mib(d, "copied"),
+			mib(d, "zero"), mib(d, "mirrored"), mib(d, "verified"),
+			client_num(d, "rounds"), mib(d, "bandwidth"));
+	}
+	if (copied && !strcmp(client_str(job, "outcome"), "completed"))
+		fprintf(out, "           the copies here are of before, and no longer needed\n");
+	else if (copied)
+		fprintf(out, "           the copies there are incomplete, and marked by nothing: don't use them\n");
+}
+
 static void print_pause(FILE *out, const json_t *steps)
 {
 	const char *name;
@@ -90,7 +134,8 @@ static void print_fences(FILE *out, const json_t *job)
 	json_t *d;
 
 	json_array_foreach(json_object_get(job, "disks"), i, d)
-		if (json_is_false(json_object_get(d, "fenced")))
+		if (json_is_false(json_object_get(d, "fenced")) &&
+		    !client_num(d, "total"))
 			fprintf(out, "warning    disk %s (%s) has no fence: nothing but the two sides' own agreement\n"
 				"           keeps both from writing to it\n",
 				client_str(d, "id"), client_str(d, "kind"));
@@ -109,6 +154,7 @@ void migrate_report_print(FILE *out, const char *vm, const char *uri,
 		ms(job, "time-elapsed-us"), ms(job, "setup-time-us"));
 	print_memory(out, job);
 	print_fences(out, job);
+	print_disks(out, job);
 	fprintf(out, "iteration  %llu\n", client_num(job, "iteration"));
 	if (client_num(job, "most-throttle"))
 		fprintf(out, "throttle   vCPUs by up to %llu %%\n",

@@ -94,13 +94,28 @@ static int read_params(json_t *args, struct migration_params *p,
 	"max-bandwidth", "channels", "multifd-channels", "timeout", \
 	"on-timeout", "auto-converge", "x-ask-seconds"
 
+/* QEMU's "blk" is all disks. */
+static int read_disks(json_t *args, struct migration_params *p,
+		      struct error *err)
+{
+	bool all = false;
+	int ret = qmp_arg_bool(args, "blk", &all, err);
+
+	if (all)
+		p->copy_disks = "all";
+	if (!ret)
+		ret = qmp_arg_string(args, "copy-disk", &p->copy_disks, err);
+	return ret ? ret : qmp_arg_bool(args, "verify", &p->verify, err);
+}
+
 static int migrate(void *arg, json_t *args, json_t **result,
 		   struct error *err)
 {
 	static const char *const known[] = {
 		"uri", PARAMS, "tls-hostname", "x-tls", "x-plain",
+		"blk", "copy-disk", "verify",
 		/* QEMU's, which ask for nothing here */
-		"blk", "inc", "detach", "resume", NULL
+		"inc", "detach", "resume", NULL
 	};
 	struct instance *inst = arg;
 	struct migration_params p = inst->params;
@@ -108,6 +123,8 @@ static int migrate(void *arg, json_t *args, json_t **result,
 	int ret = qmp_arg_known(args, known, err);
 
 	p.uri = NULL;
+	if (!ret)
+		ret = read_disks(args, &p, err);
 	if (!ret)
 		ret = qmp_arg_string(args, "x-tls", &security.tls, err);
 	if (!ret)
@@ -236,7 +253,7 @@ static int query_migrate(void *arg, json_t *args, json_t **result,
 }
 
 const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
-	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), on-timeout (abort, pause), auto-converge, downtime-ramp (s), x-tls (as --tls), tls-hostname, x-plain (plain TCP): move the VM there",
+	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), on-timeout (abort, pause), auto-converge, downtime-ramp (s), copy-disk (ids or \"all\"), verify, x-tls (as --tls), tls-hostname, x-plain (plain TCP): move the VM there",
 	  migrate },
 	{ "migrate_cancel", "Give up the migration or save; the VM runs on here",
 	  cancel },

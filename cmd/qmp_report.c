@@ -75,6 +75,7 @@ static json_t *pause(const struct migration_pause *p)
 		{ "stop-vcpus", p->stop_vcpus },
 		{ "drain-disks", p->drain_disks },
 		{ "last-pages", p->last_pages },
+		{ "last-blocks", p->last_blocks },
 		{ "save-state", p->save_state },
 		{ "deactivate", p->deactivate },
 		{ "send-state", p->send_state },
@@ -89,6 +90,31 @@ static json_t *pause(const struct migration_pause *p)
 
 	set_all(j, m, ARRAY_SIZE(m));
 	return j;
+}
+
+static json_t *disks(const struct migration_stats *s)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < s->ndisks; i++) {
+		const struct migration_disk_stats *d = &s->disk[i];
+		const struct member m[] = {
+			{ "total", d->total },
+			{ "remaining", d->remaining },
+			{ "copied", d->copied },
+			{ "zero", d->zero },
+			{ "mirrored", d->mirrored },
+			{ "verified", d->verified },
+			{ "bandwidth", d->bandwidth },
+			{ "rounds", d->rounds },
+		};
+		json_t *j = json_object();
+
+		json_object_set_new(j, "id", json_string(d->id));
+		set_all(j, m, ARRAY_SIZE(m));
+		json_array_append_new(list, j);
+	}
+	return list;
 }
 
 /* Times in microseconds, sizes in bytes, rates per second. */
@@ -123,6 +149,8 @@ static json_t *job(const struct migration_stats *s)
 	json_object_set_new(j, "outcome",
 			    json_string(migration_outcome_name(s->outcome)));
 	set_all(j, m, ARRAY_SIZE(m));
+	if (s->ndisks)
+		json_object_set_new(j, "disks", disks(s));
 	json_object_set_new(j, "pause-us", pause(&s->pause));
 	return j;
 }

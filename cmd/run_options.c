@@ -121,6 +121,8 @@ static int disk_key(void *obj, const char *key, const char *value,
 		return on_error_key(&d->rerror, value, err);
 	if (!strcmp(key, "reconnect-delay"))
 		return reconnect_key(d, value, err);
+	if (!strcmp(key, "overwrite"))
+		return parse_bool(value, &d->overwrite, err);
 	if (strcmp(key, "serial"))
 		return error_set(err, EINVAL, "unknown key '%s'", key);
 	if (strlen(value) > 20)		/* virtio 1.2, 5.2.6 */
@@ -261,7 +263,8 @@ static int option_log(const struct option_spec *spec, void *field,
 	  "    resume; auto (default): stop if the disk is full or lost\n" \
 	  "  reconnect-delay=SECONDS until a lost NBD server counts as lost\n" \
 	  "    (default 10); the VM goes on when it is back\n" \
-	  "Of a VM that arrives: what stands here behind the disk ID", \
+	  "Of a VM that arrives: what stands here behind the disk ID;\n" \
+	  "  overwrite=on: to be copied to even if it holds data", \
 	  .parse = option_disk }
 
 #define OPTION_NET \
@@ -413,6 +416,16 @@ static void check_security(const struct run_config *c, struct error *err)
 		error_add(err, EINVAL, "option --allow: nobody comes in without --incoming");
 }
 
+static void check_here(const struct run_config *c, struct error *err)
+{
+	unsigned int i;
+
+	for (i = 0; i < c->ndisks; i++)
+		if (c->disk[i].overwrite)
+			error_add(err, EINVAL, "option --disk %s: overwrite=on: accepted with --incoming only",
+				  c->disk[i].uri);
+}
+
 static const char *device_id(const struct run_config *c, unsigned int i)
 {
 	return i < c->ndisks ? c->disk[i].id : c->net[i - c->ndisks].id;
@@ -434,7 +447,9 @@ int run_config_check(const struct run_config *c, struct error *err)
 {
 	if (c->incoming || c->restore)
 		check_incoming(c, err);
-	else if (!c->kernel)
+	else
+		check_here(c, err);
+	if (!c->incoming && !c->restore && !c->kernel)
 		error_add(err, EINVAL, "option --kernel: missing; accepted: --kernel FILE, a Linux bzImage or an ELF file with a PVH note (or --incoming URI)");
 	check_security(c, err);
 	check_ids(c, err);

@@ -25,6 +25,7 @@ struct disk_option {
 	uint32_t reconnect_s;	/* 0: not given */
 	bool readonly;
 	bool direct;
+	bool overwrite;
 };
 
 struct net_option {

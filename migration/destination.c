@@ -138,6 +138,7 @@ static void renew(struct migration_destination *d)
 
 	error_clear(&d->err);
 	d->accepted = false;
+	d->wanted.n = 0;
 	d->prepared = false;
 	pthread_mutex_lock(&p->lock);
 	memset(&p->now, 0, sizeof(p->now));
@@ -173,6 +174,7 @@ static void *destination_thread(void *arg)
 	if (d->ram_ready)
 		ram_recv_exit(&d->ram);
 	d->ram_ready = false;
+	disk_recv_exit(&d->disks);
 	/* the source knows, or had all the time it has to ask */
 	record_done(&d->record);
 	channel_close(&d->control);
@@ -201,6 +203,7 @@ int migration_destination_start(struct migration_destination **out,
 	d->cfg.linger_ms = cfg->linger_ms ? cfg->linger_ms : 30000;
 	d->ops = cfg->ops ? cfg->ops : &migration_vm_ops;
 	channel_init(&d->control);
+	disk_recv_init(&d->disks);
 	record_init(&d->record);
 	migration_progress_init(&d->progress);
 	d->stop_fd = fd_event();

@@ -280,10 +280,11 @@ unsigned int destination_discarding(void *ctx)
 	struct migration_stats stats;
 
 	destination_leave_door(d);
-	/* the receivers write the memory that goes next */
+	/* the receivers write the memory and the disks that go next */
 	if (d->ram_ready)
 		ram_recv_exit(&d->ram);
 	d->ram_ready = false;
+	disk_recv_exit(&d->disks);
 	message_free(&d->state);
 	if (d->vm)
 		d->cfg.destroy(d->cfg.arg, d->vm);

@@ -7,6 +7,7 @@
 
 #include "migration/channel.h"
 #include "migration/destination.h"
+#include "migration/disk_recv.h"
 #include "migration/door.h"
 #include "migration/message.h"
 #include "migration/ram_recv.h"
@@ -66,6 +67,8 @@ struct migration_destination {
 	struct record record;
 	struct ram_recv ram;
 	bool ram_ready;
+	struct disk_recv disks;
+	struct wire_disks wanted;	/* DISKS; n 0: none came */
 	bool accepted;			/* ACCEPT was sent: DEAD, not REFUSE */
 	bool prepared;			/* PREPARED was sent */
 	struct message state;		/* STATE, kept until loaded */

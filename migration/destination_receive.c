@@ -60,6 +60,9 @@ static int build(struct migration_destination *d)
 				 (unsigned long long)d->vm->mem.size);
 	ret = ram_recv_init(&d->ram, &d->vm->mem, o->channels, &d->err);
 	d->ram_ready = ret == 0;
+	if (ret == 0 && d->wanted.n)
+		ret = disk_recv_open(&d->disks, d->vm, d->ops, &d->wanted,
+				     d->stop_fd, &d->err);
 	return ret < 0 ? ret : keep_record(d);
 }
 
@@ -96,6 +99,16 @@ int destination_watched(struct migration_destination *d,
 	return ret;
 }
 
+/* DISKS may stand before the offer. */
+static int recv_disks(struct migration_destination *d, struct message *m)
+{
+	int ret = wire_disks_decode(m->payload, m->len, &d->wanted, &d->err);
+
+	message_free(m);
+	return ret < 0 ? ret : message_recv(&d->control, m,
+					    now_ns() + OFFER_NS, &d->err);
+}
+
 static int recv_offer(struct migration_destination *d)
 {
 	struct message m;
@@ -104,6 +117,8 @@ static int recv_offer(struct migration_destination *d)
 	d->control.idle_ns = MESSAGE_IDLE_NS;
 	ret = message_recv(&d->control, &m, now_ns() + OFFER_NS, &d->err);
 
+	if (ret == 0 && m.type == WIRE_DISKS)
+		ret = recv_disks(d, &m);
 	if (ret == 0 && m.type != WIRE_OFFER)
 		ret = error_set(&d->err, EPROTO, "%s instead of OFFER",
 				wire_type_name(m.type));
@@ -128,13 +143,15 @@ static int accept_bulk(struct migration_destination *d, uint64_t *deadline)
 		error_clear(&d->err);
 		return 0;
 	}
-	if (hello.role != WIRE_ROLE_BULK ||
+	if ((hello.role != WIRE_ROLE_BULK && hello.role != WIRE_ROLE_DISK) ||
 	    !wire_job_equal(&hello.job, &d->job)) {
 		door_refuse(&d->door, &ch, "busy with another migration");
 		return 0;
 	}
 	ch.cancel_fd = -1;
-	ret = ram_recv_add(&d->ram, hello.channel, &ch, &d->err);
+	ret = hello.role == WIRE_ROLE_DISK ?
+		disk_recv_add(&d->disks, &ch, &d->err) :
+		ram_recv_add(&d->ram, hello.channel, &ch, &d->err);
 	if (ret < 0)
 		channel_close(&ch);
 	*deadline = now_ns() + CHANNELS_NS;
@@ -182,7 +199,8 @@ static int accept_channels(struct migration_destination *d)
 	uint64_t deadline = now_ns() + CHANNELS_NS;
 	int ret = 0;
 
-	while (ret == 0 && !ram_recv_complete(&d->ram)) {
+	while (ret == 0 && !(ram_recv_complete(&d->ram) &&
+			     disk_recv_complete(&d->disks))) {
 		ret = wait_visitor(d, deadline);
 		if (ret == 0)
 			ret = accept_bulk(d, &deadline);
@@ -228,6 +246,7 @@ static void publish(struct migration_destination *d, uint32_t round)
 	now->memory_remaining = now->memory_total -
 				MIN(now->memory_processed, now->memory_total);
 	now->wire_bytes = ram_recv_bytes(&d->ram) +
+			  disk_recv_bytes(&d->disks) +
 			  atomic_load(&d->control.received);
 	pthread_mutex_unlock(&d->progress.lock);
 }
@@ -306,15 +325,18 @@ static int wait_news(struct migration_destination *d, struct heard *heard)
 	struct pollfd p[] = {
 		{ .fd = d->control.fd, .events = POLLIN },
 		{ .fd = d->ram.event_fd, .events = POLLIN },
+		{ .fd = d->disks.event_fd, .events = POLLIN },
 		{ .fd = d->stop_fd, .events = POLLIN },
 	};
 	bool pending = channel_pending(&d->control);
 	int n = poll(p, ARRAY_SIZE(p), pending ? 0 : LOOK_NS / NSEC_PER_MSEC);
-	uint64_t bytes = ram_recv_bytes(&d->ram);
+	uint64_t bytes = ram_recv_bytes(&d->ram) + disk_recv_bytes(&d->disks);
 
 	if (n > 0)
 		fd_event_take(d->ram.event_fd);
-	if (n > 0 && p[2].revents)
+	if (n > 0)
+		fd_event_take(d->disks.event_fd);
+	if (n > 0 && p[3].revents)
 		return error_set(&d->err, ECANCELED, "this side was told to end");
 	if (n || bytes != heard->bytes)
 		*heard = (struct heard){ now_ns(), bytes };
@@ -336,12 +358,17 @@ unsigned int destination_receiving(void *ctx)
 
 	destination_keep_door(d);
 	while (!event && ret >= 0) {
-		ret = ram_recv_reached(&d->ram, w.round, w.state, &d->err);
+		int flushed = disk_recv_reached(&d->disks, &d->err);
+
+		ret = flushed;
+		if (ret >= 0)
+			ret = ram_recv_reached(&d->ram, w.round, w.state,
+					       &d->err);
 		if (ret < 0)
 			break;
-		if (ret && w.state)
+		if (ret && w.state && flushed)
 			return DESTINATION_EV_STATE;
-		if (ret && w.round) {
+		if (ret && w.round && !w.state) {
 			publish(d, w.round);
 			ret = answer_round(d, w.round);
 			w.round = 0;

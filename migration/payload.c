@@ -53,7 +53,7 @@ int wire_hello_decode(const uint8_t *in, size_t len, struct wire_hello *m,
 		return error_set(err, EPROTO,
 				 "peer speaks versions %u to %u, this side %u",
 				 m->oldest, m->newest, WIRE_VERSION);
-	if (m->role < WIRE_ROLE_CONTROL || m->role > WIRE_ROLE_QUERY ||
+	if (m->role < WIRE_ROLE_CONTROL || m->role > WIRE_ROLE_DISK ||
 	    (m->role == WIRE_ROLE_BULK) != (m->channel != 0))
 		return error_set(err, EPROTO, "HELLO with role %u, channel %u",
 				 m->role, m->channel);

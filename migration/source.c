@@ -23,6 +23,7 @@ static void abandon(void *ctx)
 	s->control.cancel_fd = -1;
 	for (unsigned int i = 0; i < s->nbulk; i++)
 		channel_shutdown(&s->bulk[i]);
+	channel_shutdown(&s->disks.channel);
 	if (s->control.fd >= 0)
 		(void)!message_send_job(&s->control, WIRE_CANCEL, &s->job,
 					s->err.msg, now_ns() + NSEC_PER_SEC,
@@ -166,6 +167,12 @@ uint64_t source_wire_bytes(const struct migration_source *s)
 	return sum;
 }
 
+uint64_t source_disk_bytes(const struct migration_source *s)
+{
+	return atomic_load(&s->disks.channel.sent) +
+	       atomic_load(&s->disks.channel.received);
+}
+
 static void tell(struct migration_source *s)
 {
 	struct migration_stats stats;
@@ -207,6 +214,7 @@ static void clean_up(struct migration_source *s)
 	if (s->ram_ready)
 		ram_send_exit(&s->ram);
 	s->ram_ready = false;
+	disk_send_exit(&s->disks);
 	for (unsigned int i = 0; i < s->nbulk; i++)
 		channel_close(&s->bulk[i]);
 	channel_close(&s->control);
@@ -219,7 +227,8 @@ static void *source_thread(void *arg)
 	bool failed = final != SOURCE_COMPLETED;
 
 	pthread_mutex_lock(&s->progress.lock);
-	s->progress.now.wire_bytes = source_wire_bytes(s);
+	s->progress.now.wire_bytes = source_wire_bytes(s) +
+				     source_disk_bytes(s);
 	pthread_mutex_unlock(&s->progress.lock);
 	clean_up(s);
 	if (final != SOURCE_UNKNOWN && final != SOURCE_STRANDED)
@@ -266,6 +275,7 @@ static void source_free(struct migration_source *s)
 	migration_progress_exit(&s->progress);
 	pthread_mutex_destroy(&s->lock);
 	fd_close(&s->cancel_fd);
+	free(s->copy_disks);
 	free(s);
 }
 
@@ -280,8 +290,12 @@ static struct migration_source *source_new(
 	s->ops = cfg->ops ? cfg->ops : &migration_vm_ops;
 	strcpy(s->uri, cfg->params.uri);
 	s->cfg.params.uri = s->uri;
+	if (cfg->params.copy_disks)
+		s->copy_disks = strdup(cfg->params.copy_disks);
+	s->cfg.params.copy_disks = s->copy_disks;
 	channel_init(&s->control);
 	pinger_init(&s->pinger);
+	disk_send_init(&s->disks);
 	record_init(&s->record);
 	for (unsigned int i = 0; i < MIGRATION_MAX_CHANNELS; i++)
 		channel_init(&s->bulk[i]);
@@ -307,7 +321,7 @@ int migration_source_start(struct migration_source **out,
 	s = source_new(cfg);
 	if (!s)
 		return error_set(err, ENOMEM, "no memory for a migration");
-	if (s->cancel_fd < 0 ||
+	if (s->cancel_fd < 0 || (cfg->params.copy_disks && !s->copy_disks) ||
 	    getrandom(s->job.id, WIRE_JOB, 0) != WIRE_JOB ||
 	    pthread_create(&s->thread, NULL, source_thread, s)) {
 		source_free(s);

@@ -35,6 +35,10 @@ struct migration_params {
 	enum policy_timeout on_timeout;
 	bool auto_converge;	/* throttle a guest that is too busy */
 	uint32_t resolve_s;	/* how long to ask after a link lost at GO */
+	/* Disks to copy along: ids with commas between, or "all". NULL: none,
+	 * the other side reaches them by itself. */
+	const char *copy_disks;
+	bool verify;		/* compare them before the pause */
 };
 
 /* The defaults: 300 ms, 500 ms, unlimited, 1, none, none, abort, off, 30 s. */
@@ -42,7 +46,7 @@ void migration_params_init(struct migration_params *p);
 
 struct migration_source_config {
 	struct vm *vm;
-	struct migration_params params;		/* uri is copied */
+	struct migration_params params;		/* strings are copied */
 	const struct migration_vm_ops *ops;	/* NULL: the real ones */
 	const char *record_dir;		/* see record.h; NULL: no record */
 	/*

@@ -99,8 +99,8 @@ int source_check_vm(struct migration_source *s)
 			 vm_state_name(state));
 }
 
-static int connect_channel(struct migration_source *s, struct channel *ch,
-			   enum wire_role role, unsigned int number)
+int source_connect(struct migration_source *s, struct channel *ch,
+		   enum wire_role role, unsigned int number)
 {
 	struct wire_hello hello = {
 		.oldest = WIRE_VERSION,
@@ -126,8 +126,8 @@ unsigned int source_connecting(void *ctx)
 {
 	struct migration_source *s = ctx;
 
-	if (source_check_vm(s) < 0 ||
-	    connect_channel(s, &s->control, WIRE_ROLE_CONTROL, 0) < 0)
+	if (source_check_vm(s) < 0 || source_disks_choose(s) < 0 ||
+	    source_connect(s, &s->control, WIRE_ROLE_CONTROL, 0) < 0)
 		return source_event(s);
 	return SOURCE_EV_CONNECTED;
 }
@@ -186,14 +186,18 @@ static int keep_record(struct migration_source *s)
 unsigned int source_offering(void *ctx)
 {
 	struct migration_source *s = ctx;
-	int ret = send_offer(s);
+	int ret = source_disks_offer(s);
 
+	if (ret == 0)
+		ret = send_offer(s);
 	if (ret == 0)
 		ret = recv_accept(s);
 	if (ret == 0)
 		ret = keep_record(s);
 	for (unsigned int i = 0; ret == 0 && i < s->nbulk; i++)
-		ret = connect_channel(s, &s->bulk[i], WIRE_ROLE_BULK, i + 1);
+		ret = source_connect(s, &s->bulk[i], WIRE_ROLE_BULK, i + 1);
+	if (ret == 0 && s->disks.disks.n)
+		ret = source_connect(s, &s->disks.channel, WIRE_ROLE_DISK, 0);
 	if (ret < 0)
 		return failed(s);
 	pthread_mutex_lock(&s->progress.lock);
@@ -202,8 +206,7 @@ unsigned int source_offering(void *ctx)
 	return SOURCE_EV_ACCEPTED;
 }
 
-/* Asked between chunks: time out, or word from the destination? */
-static int check(void *arg, struct error *err)
+int source_check(void *arg, struct error *err)
 {
 	struct migration_source *s = arg;
 	int ret = 0;
@@ -211,6 +214,8 @@ static int check(void *arg, struct error *err)
 	if (!s->paused)
 		ret = policy_time(&s->policy,
 				  now_ns() - s->progress.started, err);
+	if (ret == 0)
+		ret = disk_send_check(&s->disks, err);
 	if (ret == 0 && pinger_over(&s->pinger))
 		ret = error_set(err, ECONNRESET, "the destination has left");
 	return ret;
@@ -223,6 +228,7 @@ static void peer_left(void *arg)
 
 	for (unsigned int i = 0; i < s->nbulk; i++)
 		channel_shutdown(&s->bulk[i]);
+	channel_shutdown(&s->disks.channel);
 }
 
 /* From here to unwatch() the control channel is the pinger's. */
@@ -282,10 +288,9 @@ static int start_ram(struct migration_source *s)
 		.channel = s->bulk,
 		.nchannels = s->nbulk,
 		.cancel_fd = s->cancel_fd,
-		.check = check,
+		.check = source_check,
 		.check_arg = s,
 	};
-	init_policy(s);
 	ret = ram_send_init(&s->ram, &s->err);
 	s->ram_ready = ret == 0;
 	if (ret == 0)
@@ -328,7 +333,7 @@ static void publish(struct migration_source *s)
 
 	pthread_mutex_lock(&s->progress.lock);
 	now->iteration = s->round;
-	now->wire_bytes = source_wire_bytes(s);
+	now->wire_bytes = source_wire_bytes(s) + source_disk_bytes(s);
 	now->memory_bandwidth = s->policy.bandwidth;
 	now->dirty_rate = s->policy.dirty_rate >> PAGE_SHIFT;
 	now->expected_downtime_us = s->policy.expected_ns / NSEC_PER_USEC;
@@ -380,8 +385,11 @@ unsigned int source_copying(void *ctx)
 	enum policy_verdict verdict = POLICY_CONTINUE;
 	int ret;
 
+	init_policy(s);
 	watch(s);
-	ret = start_ram(s);
+	ret = source_disks_copy(s);
+	if (ret == 0)
+		ret = start_ram(s);
 	while (ret == 0 && verdict == POLICY_CONTINUE) {
 		struct policy_round r;
 
@@ -393,7 +401,7 @@ unsigned int source_copying(void *ctx)
 			source_throttle(s, s->policy.throttle);
 		publish(s);
 		if (verdict == POLICY_CONTINUE)
-			ret = check(s, &s->err);
+			ret = source_check(s, &s->err);
 	}
 	s->forced = verdict == POLICY_FORCE;
 	/* a sync takes milliseconds, so it is paid before the pause */

@@ -53,8 +53,11 @@ static int stop_guest(struct migration_source *s, struct migration_pause *p)
 	s->ops->pause(s->cfg.vm, VM_FINISH_MIGRATE);
 	source_throttle(s, 0);
 	p->stop_vcpus = lap(&mark);
+	disk_send_let_go(&s->disks);
 	ret = s->ops->quiesce(s->cfg.vm, s->pause_deadline, &s->err);
 	p->drain_disks = lap(&mark);
+	if (ret == 0 && s->disks.started)
+		disk_send_finish(&s->disks);
 	return ret < 0 ? ret : cap_check(s);
 }
 
@@ -90,7 +93,7 @@ static int send_state(struct migration_source *s, const void *fdt, size_t len)
 /*
  * Pages twice: saving state may write guest memory (kvmclock's page), and
  * those few pages belong to this round too. The fence goes before the disks
- * are flushed, so that pages travel meanwhile.
+ * are flushed, so that pages travel meanwhile; so do the last blocks of disks.
  */
 static int hand_over(struct migration_source *s, struct migration_pause *p)
 {
@@ -111,6 +114,9 @@ static int hand_over(struct migration_source *s, struct migration_pause *p)
 		ret = ram_send_fence(&s->ram, s->round, true,
 				     s->pause_deadline, &s->err);
 	p->last_pages += lap(&mark);
+	if (ret == 0 && s->disks.started)
+		ret = disk_send_wait(&s->disks, s->pause_deadline, &s->err);
+	p->last_blocks = lap(&mark);
 	if (ret == 0) {
 		s->deactivated = true;	/* even if it fails half-way */
 		ret = s->ops->deactivate(s->cfg.vm, &s->err);

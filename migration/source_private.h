@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "migration/channel.h"
+#include "migration/disk_send.h"
 #include "migration/limiter.h"
 #include "migration/pinger.h"
 #include "migration/policy.h"
@@ -54,6 +55,7 @@ struct migration_source {
 	struct migration_source_config cfg;
 	const struct migration_vm_ops *ops;
 	char uri[CHANNEL_URI_MAX];
+	char *copy_disks;		/* owned, of cfg */
 	struct wire_job job;
 	pthread_t thread;
 	bool joined;
@@ -66,6 +68,7 @@ struct migration_source {
 	struct limiter limiter;
 	struct ram_send ram;
 	bool ram_ready;
+	struct disk_send disks;		/* none: disks.disks.n is 0 */
 	struct policy policy;
 	unsigned int throttle;		/* of the vCPUs now, percent */
 	bool forced;			/* stopped however long it takes */
@@ -104,10 +107,21 @@ unsigned int source_event(struct migration_source *s);
 /* Before the pause: replace s->err by the destination's reason, if it sent
  * one within @wait_ns. */
 void source_explain(struct migration_source *s, uint64_t wait_ns);
+/* source_disks.c: name the disks that are copied, connect, copy until they are
+ * mirrored. Each does nothing where none is copied. */
+int source_disks_choose(struct migration_source *s);
+int source_disks_offer(struct migration_source *s);
+int source_disks_copy(struct migration_source *s);
+/* Asked between chunks: time out, or word from the destination? */
+int source_check(void *arg, struct error *err);
+int source_connect(struct migration_source *s, struct channel *ch,
+		   enum wire_role role, unsigned int number);
 /* Is the VM in a state in which it can be moved? */
 int source_check_vm(struct migration_source *s);
 /* Let the vCPUs rest @percent of the time. */
 void source_throttle(struct migration_source *s, unsigned int percent);
+/* What memory took, and what disks did. */
 uint64_t source_wire_bytes(const struct migration_source *s);
+uint64_t source_disk_bytes(const struct migration_source *s);
 
 #endif

@@ -31,6 +31,13 @@ void migration_progress_get(struct migration_progress *p,
 	out->data_processed = out->memory_processed;
 	out->data_remaining = out->memory_remaining;
 	out->data_total = out->memory_total;
+	for (unsigned int i = 0; i < out->ndisks; i++) {
+		const struct migration_disk_stats *d = &out->disk[i];
+
+		out->data_processed += d->copied + d->zero + d->mirrored;
+		out->data_remaining += d->remaining;
+		out->data_total += d->total;
+	}
 }
 
 void migration_progress_stage(struct migration_progress *p,

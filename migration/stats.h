@@ -36,6 +36,7 @@ struct migration_pause {
 	uint64_t stop_vcpus;
 	uint64_t drain_disks;
 	uint64_t last_pages;		/* dirty pages left at the pause */
+	uint64_t last_blocks;		/* of disks, beyond the pages' time */
 	uint64_t save_state;
 	uint64_t deactivate;		/* flush disks, give up their locks */
 	uint64_t send_state;
@@ -47,13 +48,28 @@ struct migration_pause {
 	uint64_t run;			/* D, part of go */
 };
 
+#define MIGRATION_MAX_DISKS 16
+
+/* A disk that is copied along; bytes. */
+struct migration_disk_stats {
+	char id[64];
+	uint64_t total;
+	uint64_t remaining;	/* of this round */
+	uint64_t copied;	/* data of all rounds */
+	uint64_t zero;		/* holes and zeroes, told of only */
+	uint64_t mirrored;	/* what the guest wrote from then on */
+	uint64_t verified;	/* compared by reading both sides */
+	uint64_t bandwidth;	/* bytes/s of the last round */
+	uint32_t rounds;
+};
+
 struct migration_stats {
 	const char *type;		/* "pre-copy" */
 	enum migration_stage stage;
 	enum migration_outcome outcome;
 	uint64_t time_elapsed_us;
 	uint64_t setup_time_us;		/* connect, offer, build */
-	/* Bytes; data is memory and, one day, disks. */
+	/* Bytes; data is memory and disks. */
 	uint64_t data_processed, data_remaining, data_total;
 	uint64_t memory_processed, memory_remaining, memory_total;
 	uint64_t memory_bandwidth;	/* bytes/s of the last round */
@@ -69,6 +85,8 @@ struct migration_stats {
 	uint64_t expected_downtime_us;
 	uint64_t downtime_us;
 	struct migration_pause pause;
+	struct migration_disk_stats disk[MIGRATION_MAX_DISKS];
+	unsigned int ndisks;
 	struct error error;		/* why it failed; code 0 if it did not */
 };
 

@@ -17,4 +17,5 @@ const struct migration_vm_ops migration_vm_ops = {
 	.run = vm_run,
 	.announce = vm_announce,
 	.get_state = vm_get_state,
+	.disk = vm_disk,
 };

@@ -7,6 +7,7 @@
 #define GODWIT_MIGRATION_VM_OPS_H
 
 #include "vmm/dirty.h"
+#include "vmm/disk.h"
 #include "vmm/vm.h"
 
 struct migration_vm_ops {
@@ -29,6 +30,7 @@ struct migration_vm_ops {
 	int (*run)(struct vm *vm, struct error *err);
 	void (*announce)(struct vm *vm);
 	enum vm_state (*get_state)(struct vm *vm);
+	struct vm_disk *(*disk)(struct vm *vm, unsigned int index);
 };
 
 /* The real ones. */

@@ -25,6 +25,7 @@ static const char *const type_name[WIRE_NTYPES] = {
 	[WIRE_PONG] = "PONG",
 	[WIRE_QUERY] = "QUERY",
 	[WIRE_BYE] = "BYE",
+	[WIRE_DISKS] = "DISKS",
 };
 
 const char *wire_type_name(unsigned int type)

@@ -39,6 +39,7 @@ enum wire_type {
 	WIRE_PONG,
 	WIRE_QUERY,
 	WIRE_BYE,
+	WIRE_DISKS,
 	WIRE_NTYPES
 };
 
@@ -68,7 +69,12 @@ int wire_crc_check(const uint8_t in[WIRE_HEADER], const void *payload,
 
 /* Payloads. encode returns the length; decode wants exactly @len bytes. */
 
-enum wire_role { WIRE_ROLE_CONTROL = 1, WIRE_ROLE_BULK, WIRE_ROLE_QUERY };
+enum wire_role {
+	WIRE_ROLE_CONTROL = 1,
+	WIRE_ROLE_BULK,
+	WIRE_ROLE_QUERY,
+	WIRE_ROLE_DISK,
+};
 
 struct wire_hello {
 	uint16_t oldest, newest;

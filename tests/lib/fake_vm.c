@@ -203,6 +203,12 @@ static enum vm_state fake_get_state(struct vm *vm)
 	return fake(vm)->state;
 }
 
+static struct vm_disk *fake_disk(struct vm *vm, unsigned int index)
+{
+	(void)vm, (void)index;
+	return NULL;
+}
+
 const struct migration_vm_ops fake_vm_ops = {
 	.dirty_start = fake_dirty_start,
 	.dirty_stop = fake_dirty_stop,
@@ -219,6 +225,7 @@ const struct migration_vm_ops fake_vm_ops = {
 	.run = fake_run,
 	.announce = fake_announce,
 	.get_state = fake_get_state,
+	.disk = fake_disk,
 };
 
 void fake_world_init(struct fake_world *w)

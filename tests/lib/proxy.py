@@ -18,7 +18,7 @@ import threading
 HEADER = struct.Struct('>IHHIIQ')
 KINDS = ('', 'HELLO', 'OFFER', 'ACCEPT', 'REFUSE', 'ROUND', 'STATE',
          'PREPARED', 'GO', 'RUNNING', 'DEAD', 'CANCEL', 'PING', 'PONG',
-         'QUERY', 'BYE')
+         'QUERY', 'BYE', 'DISKS')
 CUT = object()
 
 
@@ -87,9 +87,11 @@ class Link:
         self.buf[direction] += data
         out = b''
         while len(self.buf[direction]) >= HEADER.size:
-            if self.role == 2 and self.seen_hello(direction):
+            if self.role in (2, 4) and self.seen_hello(direction):
                 data, self.buf[direction] = self.buf[direction], b''
-                data = self.proxy.asked(self, direction, 'PAGES', data)
+                data = self.proxy.asked(self, direction,
+                                        'PAGES' if self.role == 2 else
+                                        'BLOCKS', data)
                 return CUT if data is CUT else out + data
             head = HEADER.unpack_from(self.buf[direction])
             size = HEADER.size + head[5]
