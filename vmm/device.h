@@ -65,6 +65,7 @@ struct device_env {
 	struct bus *pio;
 	struct bus *mmio;
 	const void *tree;	/* the machine tree, read-only */
+	bool incoming;		/* the VM arrives from another process */
 	void *owner;		/* of the functions below */
 
 	/* The line of @gsi; owned by the machine. NULL and @err if none. */

@@ -86,6 +86,7 @@ void machine_env_init(struct vm *vm)
 		.pio = &vm->pio,
 		.mmio = &vm->mmio,
 		.tree = vm->tree,
+		.incoming = vm->state == VM_INMIGRATE,
 		.owner = vm,
 		.irq = env_irq,
 		.ioeventfd = env_ioeventfd,

@@ -116,7 +116,8 @@ int block_deactivate(struct block *blk, struct error *err)
 	if (!blk->active)
 		return 0;
 	ret = blk->driver->deactivate(blk, err);
-	blk->active = ret;
+	if (!ret)
+		blk->active = false;
 	return ret;
 }
 

@@ -59,6 +59,7 @@ struct block_options {
 	bool direct;			/* bypass the host's page cache */
 	uint32_t reconnect_s;		/* a lost server: requests wait this
 					 * long, then fail; 0 = wait for ever */
+	bool incoming;			/* it was another process's before */
 	uint64_t size;			/* expected bytes, 0 = take what is there;
 					 * known on a migration's destination */
 };
@@ -102,7 +103,9 @@ struct block {
 	bool can_flush;
 	bool can_discard;
 	bool can_write_zeroes;
-	bool active;
+	bool active;			/* kept by block_*(); a driver whose
+					 * deactivate failed half-way clears it,
+					 * and is activated again */
 };
 
 #define BLOCK_DRIVER(drv)						\

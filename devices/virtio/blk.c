@@ -523,6 +523,7 @@ static int blk_configure(struct virtio_blk *blk, struct device_env *env,
 		.direct = tree_has(env->tree, node, "direct"),
 		.reconnect_s = tree_u32(env->tree, node, "reconnect-delay",
 					RECONNECT_S),
+		.incoming = env->incoming,
 		.size = tree_u64(env->tree, node, "size", 0),
 	};
 	if (!blk->opt.uri)
