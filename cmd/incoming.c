@@ -68,12 +68,23 @@ static int device(struct localizer *l, const char *option,
 	return node;
 }
 
+/* What one host writes to a path or a server, DRBD does not replicate. */
+static bool is_drbd(const char *uri)
+{
+	return !strncmp(uri, "drbd:", 5);
+}
+
 static void set_disk(struct localizer *l, const struct disk_option *d)
 {
 	int node = device(l, "disk", "godwit,virtio-blk", d->id);
+	const char *there;
 
 	if (node < 0)
 		return;
+	there = tree_str(l->tree, node, "backend", "");
+	if ((is_drbd(there) || is_drbd(d->uri)) && strcmp(there, d->uri))
+		error_add(l->err, EINVAL, "option --disk: id=%s: it is %s on the other side and %s here; a DRBD disk is the same resource on both",
+			  d->id, there, d->uri);
 	if (d->serial)
 		error_add(l->err, EINVAL, "option --disk: id=%s: serial= belongs to the machine and can't change on its way",
 			  d->id);

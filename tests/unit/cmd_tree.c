@@ -292,6 +292,19 @@ static void identity_can_not_be_changed_on_the_way(void **state)
 	assert_non_null(strstr(err.msg, "mac="));
 }
 
+static void a_drbd_disk_is_the_same_on_both_sides(void **state)
+{
+	const struct run_config c = {
+		.ndisks = 1, .disk = { { .uri = "drbd:r0", .id = "disk0" } },
+	};
+	struct error err;
+	void *tree = NULL;
+
+	assert_true(localize(&c, &tree, &err) < 0);
+	assert_non_null(strstr(err.msg, "drbd:r0 here"));
+	assert_non_null(strstr(err.msg, "the same resource on both"));
+}
+
 static void a_damaged_tree_is_refused(void **state)
 {
 	const struct run_config c = { .name = "x" };
@@ -320,6 +333,7 @@ int main(void)
 		cmocka_unit_test(what_is_named_becomes_local_and_the_rest_stays),
 		cmocka_unit_test(unknown_ids_are_all_told_with_those_there_are),
 		cmocka_unit_test(identity_can_not_be_changed_on_the_way),
+		cmocka_unit_test(a_drbd_disk_is_the_same_on_both_sides),
 		cmocka_unit_test(a_damaged_tree_is_refused),
 	};
 
