@@ -9,6 +9,11 @@
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
+#define POLL_NS 32000		/* of looking before the loop sleeps */
+/* A sleep shorter than that, the time to wake up included, is not worth it:
+ * the next one is preceded by looking. */
+#define SHORT_SLEEP_NS 100000
+
 struct post {
 	struct list link;
 	void (*fn)(void *arg);
@@ -24,6 +29,7 @@ int loop_init(struct loop *loop, struct error *err)
 	memset(loop, 0, sizeof(*loop));
 	list_init(&loop->posted);
 	list_init(&loop->timers);
+	list_init(&loop->pollers);
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->wake_fd = fd_event();
 	if (loop->epoll_fd < 0 || loop->wake_fd < 0 ||
@@ -165,6 +171,16 @@ static void run_posted(struct loop *loop)
 	}
 }
 
+static void serve(struct loop *loop, const struct epoll_event *ev, int n)
+{
+	struct loop_fd *f = n == 1 ? ev->data.ptr : NULL;
+
+	if (f)
+		f->fn(f->arg, ev->events);
+	else if (n == 1)
+		run_posted(loop);
+}
+
 /*
  * One event a wait: a callback may delete and free the owner of any other
  * loop_fd, of which a batch could still hold a pointer.
@@ -176,14 +192,68 @@ void loop_run_once(struct loop *loop, int timeout_ms)
 
 	run_timers(loop);
 	n = epoll_wait(loop->epoll_fd, &ev, 1, until_timer(loop, timeout_ms));
-	if (n == 1 && ev.data.ptr) {
-		struct loop_fd *f = ev.data.ptr;
-
-		f->fn(f->arg, ev.events);
-	} else if (n == 1) {
-		run_posted(loop);
-	}
+	serve(loop, &ev, n);
 	run_timers(loop);
+}
+
+/* -- looking before sleeping */
+
+void loop_poller_add(struct loop *loop, struct loop_poller *p)
+{
+	list_add_tail(&loop->pollers, &p->link);
+}
+
+void loop_poller_del(struct loop_poller *p)
+{
+	list_del(&p->link);
+}
+
+static bool look(struct loop *loop)
+{
+	struct loop_poller *p;
+	bool found = false;
+
+	list_for_each(p, &loop->pollers, link)
+		found |= p->look(p->arg);
+	return found;
+}
+
+static bool arm(struct loop *loop)
+{
+	struct loop_poller *p;
+	bool found = false;
+
+	list_for_each(p, &loop->pollers, link)
+		found |= p->arm(p->arg);
+	return found;
+}
+
+static bool spin(struct loop *loop, uint64_t start)
+{
+	struct epoll_event ev;
+	bool found;
+	int n;
+
+	do {
+		n = epoll_wait(loop->epoll_fd, &ev, 1, 0);
+		serve(loop, &ev, n);
+		found = look(loop) || n == 1;
+	} while (!found && now_ns() - start < POLL_NS);
+	return found;
+}
+
+static void turn(struct loop *loop)
+{
+	uint64_t start = now_ns();
+	struct epoll_event ev;
+	int n;
+
+	if (loop->polls && (spin(loop, start) || arm(loop)))
+		return;
+	n = epoll_wait(loop->epoll_fd, &ev, 1, until_timer(loop, -1));
+	loop->polls = !list_empty(&loop->pollers) &&
+		      now_ns() - start < SHORT_SLEEP_NS;
+	serve(loop, &ev, n);
 }
 
 void loop_run(struct loop *loop)
@@ -196,7 +266,9 @@ void loop_run(struct loop *loop)
 	loop->stopped = false;
 	pthread_mutex_unlock(&loop->lock);
 	do {
-		loop_run_once(loop, -1);
+		run_timers(loop);
+		turn(loop);
+		run_timers(loop);
 		pthread_mutex_lock(&loop->lock);
 		stopped = loop->stopped;
 		pthread_mutex_unlock(&loop->lock);
@@ -204,6 +276,7 @@ void loop_run(struct loop *loop)
 	pthread_mutex_lock(&loop->lock);
 	loop->running = false;
 	pthread_mutex_unlock(&loop->lock);
+	loop->polls = false;
 	/* what was posted before the end still runs: callers may wait for it */
 	run_posted(loop);
 }

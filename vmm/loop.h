@@ -26,6 +26,8 @@ struct loop {
 	pthread_mutex_t lock;	/* protects posted and stopped */
 	struct list posted;
 	struct list timers;	/* ascending deadline, loop thread only */
+	struct list pollers;	/* loop thread only */
+	bool polls;		/* looks a while before it sleeps */
 };
 
 /* Embedded in its owner; fd is not owned. */
@@ -41,6 +43,18 @@ struct loop_timer {
 	struct list link;
 	uint64_t deadline;	/* now_ns() clock */
 	void (*fn)(void *arg);
+	void *arg;
+};
+
+/*
+ * Work that can be found by looking, which is cheaper for both sides than a
+ * wake-up where it comes every few microseconds. While loop_polls(), its owner
+ * needs no wake-up; before the loop sleeps it is told to ask for one.
+ */
+struct loop_poller {
+	struct list link;
+	bool (*look)(void *arg);	/* serve what is there; was anything? */
+	bool (*arm)(void *arg);		/* ask for a wake-up, then look */
 	void *arg;
 };
 
@@ -62,6 +76,13 @@ void loop_del(struct loop *loop, struct loop_fd *f);
 void loop_timer_init(struct loop_timer *t, void (*fn)(void *arg), void *arg);
 void loop_timer_set(struct loop *loop, struct loop_timer *t, uint64_t deadline);
 void loop_timer_cancel(struct loop_timer *t);
+
+void loop_poller_add(struct loop *loop, struct loop_poller *p);
+void loop_poller_del(struct loop_poller *p);
+static inline bool loop_polls(const struct loop *loop)
+{
+	return loop->polls;
+}
 
 /* Run fn(arg) in the loop's thread, in the order of the posts. */
 void loop_post(struct loop *loop, void (*fn)(void *arg), void *arg);

@@ -394,6 +394,7 @@ static void blk_reset(struct virtio_device *v)
 
 static const struct virtio_ops blk_ops = {
 	.id = VIRTIO_ID_BLOCK,
+	.polled = true,
 	.features = blk_features,
 	.get_config = blk_get_config,
 	.set_config = blk_set_config,

@@ -89,16 +89,18 @@ void virtio_kick(struct virtio_device *v, unsigned int index)
 
 /*
  * Serve until nothing is left. Before the last look the driver is asked to
- * notify again, so that a chain it adds meanwhile is seen or announced.
+ * notify again, so that a chain it adds meanwhile is seen or announced; not
+ * while the loop looks by itself, for it asks before it sleeps.
  */
-void virtio_serve(struct virtio_device *v, unsigned int index)
+bool virtio_serve(struct virtio_device *v, unsigned int index)
 {
+	bool polls = v->ops->polled && loop_polls(v->dev.env->loop);
 	unsigned int budget = VIRTIO_BUDGET;
 	struct virtq *q = &v->queue[index];
-	bool asked = false;
+	bool asked = false, served = false;
 
 	if (!virtio_can_serve(v, index))
-		return;
+		return false;
 	virtq_notify_off(q);
 	for (; budget; budget--) {
 		int ret = v->ops->serve(v, index);
@@ -107,14 +109,16 @@ void virtio_serve(struct virtio_device *v, unsigned int index)
 			break;
 		if (ret > 0 && asked)
 			virtq_notify_off(q);
-		else if (ret == 0 && !virtq_notify_on(q))
+		else if (ret == 0 && (polls || !virtq_notify_on(q)))
 			break;
 		asked = ret == 0;
+		served |= ret > 0;
 	}
 	/* others get their turn; it comes back by itself */
 	if (!budget)
 		virtio_kick(v, index);
 	virtio_interrupt(v, index);
+	return served;
 }
 
 static void kicked(void *arg, uint32_t events)
@@ -126,6 +130,33 @@ static void kicked(void *arg, uint32_t events)
 	device_lock(&v->dev);
 	virtio_serve(v, kick->index);
 	device_unlock(&v->dev);
+}
+
+static bool look(void *arg)
+{
+	struct virtio_kick *kick = arg;
+	struct virtio_device *v = kick->v;
+	bool served = false;
+
+	device_lock(&v->dev);
+	if (virtq_pending(&v->queue[kick->index]))
+		served = virtio_serve(v, kick->index);
+	device_unlock(&v->dev);
+	return served;
+}
+
+static bool arm(void *arg)
+{
+	struct virtio_kick *kick = arg;
+	struct virtio_device *v = kick->v;
+	bool served = false;
+
+	device_lock(&v->dev);
+	if (virtio_can_serve(v, kick->index) &&
+	    virtq_notify_on(&v->queue[kick->index]))
+		served = virtio_serve(v, kick->index);
+	device_unlock(&v->dev);
+	return served;
 }
 
 /* -- status and features */
@@ -228,6 +259,11 @@ static int kick_init(struct virtio_device *v, unsigned int index,
 	ret = loop_add(env->loop, &k->watch, err);
 	if (ret < 0)
 		return ret;
+	k->poller = (struct loop_poller){
+		.look = look, .arm = arm, .arg = k
+	};
+	if (v->ops->polled)
+		loop_poller_add(env->loop, &k->poller);
 	ret = env->ioeventfd(env, v->base + VIRTIO_MMIO_QUEUE_NOTIFY, index,
 			     k->fd, true);
 	k->ioeventfd = ret == 0;
@@ -244,6 +280,8 @@ static void kick_exit(struct virtio_device *v, unsigned int index)
 	if (k->ioeventfd)
 		env->ioeventfd(env, v->base + VIRTIO_MMIO_QUEUE_NOTIFY, index,
 			       k->fd, false);
+	if (k->poller.link.next)
+		loop_poller_del(&k->poller);
 	if (k->watch.added)
 		loop_del(env->loop, &k->watch);
 	fd_close(&k->fd);

@@ -30,6 +30,9 @@ struct virtio_device;
 
 struct virtio_ops {
 	uint32_t id;		/* section 5: 1 net, 2 block, 3 console, 4 rng */
+	/* What is in its queues can be served at any time: the loop may look
+	 * for it instead of being notified. */
+	bool polled;
 	/* Features offered, beside those of the queues and VERSION_1. */
 	uint64_t (*features)(struct virtio_device *v);
 	/* The driver's choice is known (or forgotten: 0). May be NULL. */
@@ -55,6 +58,7 @@ struct virtio_kick {
 	int fd;
 	bool ioeventfd;		/* KVM signals fd */
 	struct loop_fd watch;
+	struct loop_poller poller;
 };
 
 struct virtio_device {
@@ -112,8 +116,8 @@ static inline bool virtio_has(const struct virtio_device *v, unsigned int bit)
 /* virtq_pop(); a broken queue ends in DEVICE_NEEDS_RESET. */
 int virtio_pop(struct virtio_device *v, unsigned int index,
 	       struct virtq_chain *c);
-/* Serve the queue as far as it can be. Loop's thread. */
-void virtio_serve(struct virtio_device *v, unsigned int index);
+/* Serve the queue as far as it can be; was anything served? Loop's thread. */
+bool virtio_serve(struct virtio_device *v, unsigned int index);
 /* Let the loop serve the queue soon. Any thread. */
 void virtio_kick(struct virtio_device *v, unsigned int index);
 /* Interrupt for used buffers, if the driver wants one. */

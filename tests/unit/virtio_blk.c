@@ -385,6 +385,53 @@ static void request_of_before_a_reset_is_not_told(void **state)
 			 VIRTIO_BLK_S_OK);
 }
 
+struct watch {
+	struct loop_poller poller;
+	struct guest *g;
+	bool done;
+	uint16_t flags_done, flags_armed;	/* of the used ring */
+};
+
+static bool watch_look(void *arg)
+{
+	struct watch *w = arg;
+	uint32_t id, len;
+
+	if (!w->done && guest_used(w->g, 0, &id, &len)) {
+		w->done = true;
+		w->flags_done = guest_get16(w->g, w->g->q[0].used);
+	}
+	return false;
+}
+
+static bool watch_arm(void *arg)
+{
+	struct watch *w = arg;
+
+	w->flags_armed = guest_get16(w->g, w->g->q[0].used);
+	if (w->done)
+		loop_stop(&w->g->env.loop);
+	return false;
+}
+
+static void loop_that_looks_needs_no_notification(void **state)
+{
+	struct guest *g = *state;
+	struct watch w = {
+		.poller = { .look = watch_look, .arm = watch_arm, .arg = &w },
+		.g = g,
+	};
+
+	g->env.loop.polls = true;
+	loop_poller_add(&g->env.loop, &w.poller);
+	add(g, VIRTIO_BLK_T_IN, 0, 512);	/* and no notification */
+	loop_run(&g->env.loop);
+	loop_poller_del(&w.poller);
+	assert_int_equal(status_of(g), VIRTIO_BLK_S_OK);
+	assert_int_equal(w.flags_done, VRING_USED_F_NO_NOTIFY);
+	assert_int_equal(w.flags_armed, 0);
+}
+
 static void lost_disk_is_reported(void **state)
 {
 	struct guest *g = *state;
@@ -629,6 +676,7 @@ int main(void)
 		T(request_in_flight_is_counted),
 		T(request_completes_after_stop),
 		T(request_of_before_a_reset_is_not_told),
+		T(loop_that_looks_needs_no_notification),
 		T(lost_disk_is_reported),
 		T(state_round_trips),
 		T(disk_of_another_size_is_refused),
