@@ -40,6 +40,7 @@ struct instance {
 	bool source_over;		/* its last notify was seen */
 	struct migration_params params;	/* what migrate starts from */
 	char *uri;			/* owned, of params */
+	struct migration_forecast forecast;	/* of a dry run to uri */
 	struct tls_credentials *tls_out;	/* owned, as the name */
 	char *tls_name;
 

@@ -95,6 +95,7 @@ static void source_notice(struct instance *inst,
 	if (over) {
 		tell(inst, stats);
 		inst->source_over = true;
+		inst->forecast = stats->forecast;
 	}
 	instance_tell_stage(inst, stats);
 	if (!over)
@@ -223,6 +224,9 @@ int instance_migrate(struct instance *inst, const struct migration_params *p,
 		ret = runtime_make_state_dir(err);
 	if (ret)
 		return ret;
+	if (inst->uri && !p->dry_run && !strcmp(p->uri, inst->uri) &&
+	    inst->forecast.by == MIGRATION_BY_DRY_RUN)
+		cfg.forecast = inst->forecast;
 	forget_last(inst);
 	inst->uri = strdup(p->uri);
 	if (!inst->uri)

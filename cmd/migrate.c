@@ -16,7 +16,7 @@ struct migrate_config {
 	uint32_t downtime_ms, max_pause_ms, channels, timeout_s, ramp_s;
 	uint64_t bandwidth;
 	const char *tls, *tls_name, *on_timeout;
-	bool plain, auto_converge;
+	bool plain, auto_converge, dry_run;
 	const char *copy_disks;
 	bool json, quiet, verify;
 };
@@ -71,6 +71,9 @@ static const struct option_spec options[] = {
 	  .parse = option_string, FIELD(copy_disks) },
 	{ "verify", NULL, "Read copied disks back and compare, before the pause",
 	  .parse = option_bool, FIELD(verify) },
+	{ "dry-run", NULL, "Move nothing: say whether it would go, how long it\n"
+	  "would take and what it would need, or all reasons\n"
+	  "against it", .parse = option_bool, FIELD(dry_run) },
 	{ "json", NULL, "The report as JSON on standard output",
 	  .parse = option_bool, FIELD(json) },
 	{ "quiet", NULL, "No stages and no progress",
@@ -94,7 +97,7 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 {
 	char tls[2 * PATH_MAX];
 
-	return json_pack("{s:s, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s*, s:s*, s:b}",
+	return json_pack("{s:s, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s*, s:s*, s:b, s:b}",
 			 "uri", uri, "copy-disk", c->copy_disks,
 			 "verify", c->verify,
 			 "downtime-limit", (json_int_t)c->downtime_ms,
@@ -106,7 +109,8 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 			 "on-timeout", c->on_timeout,
 			 "auto-converge", (int)c->auto_converge,
 			 "x-tls", c->tls ? absolute(c->tls, tls) : NULL,
-			 "tls-hostname", c->tls_name, "x-plain", c->plain);
+			 "tls-hostname", c->tls_name, "x-plain", c->plain,
+			 "x-dry-run", (int)c->dry_run);
 }
 
 static int migrate(const struct migrate_config *config, const char *vm,
@@ -114,6 +118,27 @@ static int migrate(const struct migrate_config *config, const char *vm,
 {
 	return watch_job(vm, "migrate", arguments(config, uri), config->quiet,
 			 report, err);
+}
+
+/* Returns the exit status. */
+static int tell(const struct migrate_config *config, const char *vm,
+		const char *uri, const json_t *report)
+{
+	if (config->json) {
+		json_dumpf(report, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+		putchar('\n');
+	}
+	else if (config->dry_run)
+		migrate_forecast_print(stdout, vm, uri, report);
+	else
+		migrate_report_print(stdout, vm, uri, report);
+	if (config->dry_run)
+		return migrate_would_go(report) ? 0 : 1;
+	if (!strcmp(client_str(report, "status"), "completed"))
+		return 0;
+	fprintf(stderr, "godwit: %s: not moved: %s\n", vm,
+		client_str(report, "error-desc"));
+	return 1;
 }
 
 static int migrate_main(const struct command *cmd, int argc, char **argv)
@@ -133,16 +158,7 @@ static int migrate_main(const struct command *cmd, int argc, char **argv)
 		json_decref(report);
 		return command_fail(&err);
 	}
-	if (config.json) {
-		json_dumpf(report, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-		putchar('\n');
-	} else {
-		migrate_report_print(stdout, args[0], args[1], report);
-	}
-	status = strcmp(client_str(report, "status"), "completed") ? 1 : 0;
-	if (status)
-		fprintf(stderr, "godwit: %s: not moved: %s\n", args[0],
-			client_str(report, "error-desc"));
+	status = tell(&config, args[0], args[1], report);
 	json_decref(report);
 	return status;
 }

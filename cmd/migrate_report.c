@@ -141,6 +141,15 @@ static void print_fences(FILE *out, const json_t *job)
 				client_str(d, "id"), client_str(d, "kind"));
 }
 
+/* Beside what it was in truth. */
+static void print_foreseen(FILE *out, const json_t *f)
+{
+	if (f)
+		fprintf(out, "foreseen   time %llu ms, downtime %llu ms, rounds %llu (by the %s)\n",
+			client_num(f, "total-time"), client_num(f, "downtime"),
+			client_num(f, "rounds"), client_str(f, "by"));
+}
+
 void migrate_report_print(FILE *out, const char *vm, const char *uri,
 			  const json_t *report)
 {
@@ -164,4 +173,61 @@ void migrate_report_print(FILE *out, const char *vm, const char *uri,
 	fprintf(out, "downtime   %.1f ms (expected %.1f ms)\n",
 		ms(job, "downtime-us"), ms(job, "expected-downtime-us"));
 	print_pause(out, json_object_get(job, "pause-us"));
+	print_foreseen(out, json_object_get(report, "x-forecast"));
+}
+
+/* Reasons stand on lines of their own. */
+static void print_reasons(FILE *out, const char *text)
+{
+	for (const char *nl; (nl = strchr(text, '\n')); text = nl + 1)
+		fprintf(out, "  %.*s\n", (int)(nl - text), text);
+	fprintf(out, "  %s\n", text);
+}
+
+static void print_needs(FILE *out, const json_t *needs)
+{
+	unsigned long long ms = client_num(needs, "downtime-limit");
+
+	if (needs)
+		fprintf(out, "it takes one of\n");
+	if (client_num(needs, "throttle"))
+		fprintf(out, "  --auto-converge: vCPUs slowed down by %llu %%\n",
+			client_num(needs, "throttle"));
+	if (ms)
+		fprintf(out, "  --downtime %llu --max-pause %llu, at least\n",
+			ms, ms * 3 / 2);
+	if (client_num(needs, "bandwidth"))
+		fprintf(out, "  a network that carries %.1f MiB/s\n",
+			mib(needs, "bandwidth"));
+}
+
+bool migrate_would_go(const json_t *report)
+{
+	const json_t *f = json_object_get(report, "x-forecast");
+
+	return f && strcmp(client_str(f, "end"), "does not converge");
+}
+
+void migrate_forecast_print(FILE *out, const char *vm, const char *uri,
+			    const json_t *report)
+{
+	const json_t *f = json_object_get(report, "x-forecast");
+
+	if (!f) {
+		fprintf(out, "%s to %s: would not move:\n", vm, uri);
+		print_reasons(out, client_str(report, "error-desc"));
+		return;
+	}
+	fprintf(out, "%s to %s: %s\n", vm, uri, client_str(f, "end"));
+	fprintf(out, "network    %.1f MiB/s\n", mib(f, "bandwidth"));
+	fprintf(out, "guest      dirties %llu pages/s at the end\n",
+		client_num(f, "dirty-rate"));
+	fprintf(out, "rounds     %llu, %.1f MiB in all\n",
+		client_num(f, "rounds"), mib(f, "bytes"));
+	if (client_num(f, "throttle"))
+		fprintf(out, "throttle   vCPUs by up to %llu %%\n",
+			client_num(f, "throttle"));
+	fprintf(out, "time       %llu ms\n", client_num(f, "total-time"));
+	fprintf(out, "downtime   %llu ms\n", client_num(f, "downtime"));
+	print_needs(out, json_object_get(f, "needs"));
 }

@@ -17,6 +17,10 @@ void migrate_progress_stage(struct migrate_progress *p, const char *stage);
 /* @report is an answer of query-migrate. */
 void migrate_progress_show(struct migrate_progress *p, const json_t *report);
 void migrate_progress_end(struct migrate_progress *p);
+/* A dry run's: would the VM move? */
+bool migrate_would_go(const json_t *report);
+void migrate_forecast_print(FILE *out, const char *vm, const char *uri,
+			    const json_t *report);
 void migrate_report_print(FILE *out, const char *vm, const char *uri,
 			  const json_t *report);
 

@@ -155,6 +155,55 @@ static json_t *job(const struct migration_stats *s)
 	return j;
 }
 
+static const char *foreseen_end(const struct forecast *f)
+{
+	switch (f->end) {
+	case POLICY_STOP:
+		return "converges";
+	case POLICY_FORCE:
+		return "paused";
+	default:
+		return "does not converge";
+	}
+}
+
+static json_t *needs(const struct forecast_needs *n)
+{
+	const struct member m[] = {
+		{ "throttle", n->throttle },
+		{ "downtime-limit", (n->downtime_ns + NSEC_PER_MSEC - 1) /
+				    NSEC_PER_MSEC },
+		{ "bandwidth", n->bandwidth },
+	};
+	json_t *j = json_object();
+
+	set_all(j, m, ARRAY_SIZE(m));
+	return j;
+}
+
+/* Times in ms, sizes in bytes, rates per second. */
+static json_t *forecast(const struct migration_forecast *f)
+{
+	const struct member m[] = {
+		{ "rounds", f->run.rounds },
+		{ "total-time", f->run.total_ns / NSEC_PER_MSEC },
+		{ "downtime", f->run.pause_ns / NSEC_PER_MSEC },
+		{ "throttle", f->run.throttle },
+		{ "bytes", f->run.bytes },
+		{ "bandwidth", f->run.bandwidth },
+		{ "dirty-rate", f->run.dirty_rate >> PAGE_SHIFT },
+	};
+	bool dry = f->by == MIGRATION_BY_DRY_RUN;
+	json_t *j = json_pack("{s:s, s:s}", "by",
+			      dry ? "dry run" : "first round", "end",
+			      foreseen_end(&f->run));
+
+	set_all(j, m, ARRAY_SIZE(m));
+	if (dry && f->run.end != POLICY_STOP)
+		json_object_set_new(j, "needs", needs(&f->needs));
+	return j;
+}
+
 json_t *qmp_migration_report(const struct migration_stats *s)
 {
 	const struct member m[] = {
@@ -170,6 +219,8 @@ json_t *qmp_migration_report(const struct migration_stats *s)
 	set_all(j, m, ARRAY_SIZE(m));
 	json_object_set_new(j, "ram", ram(s));
 	json_object_set_new(j, "x-job", job(s));
+	if (s->forecast.by)
+		json_object_set_new(j, "x-forecast", forecast(&s->forecast));
 	if (s->error.code)
 		json_object_set_new(j, "error-desc",
 				    json_string(s->error.msg));

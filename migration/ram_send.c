@@ -282,6 +282,35 @@ int ram_send_sync(struct ram_send *rs, struct error *err)
 	return 0;
 }
 
+static int forget_region(struct ram_send *rs, unsigned int r,
+			 struct error *err)
+{
+	uint64_t pages = region_pages(rs, r), step = 32 * CHUNK;
+	int ret = 0;
+
+	memset(rs->dirty[r], 0xff, pages / LONG_BITS * sizeof(long));
+	if (pages % LONG_BITS)
+		rs->dirty[r][pages / LONG_BITS] = (1ul << pages % LONG_BITS) - 1;
+	for (uint64_t first = 0; ret == 0 && first < pages; first += step)
+		ret = rs->ops->dirty_clear(rs->vm, r, first,
+					   MIN(step, pages - first),
+					   rs->dirty[r], err);
+	/* where clearing does nothing, this clears */
+	if (ret == 0)
+		ret = rs->ops->dirty_sync(rs->vm, r, rs->dirty[r], err);
+	memset(rs->dirty[r], 0, bits_longs(pages) * sizeof(long));
+	return ret;
+}
+
+int ram_send_forget(struct ram_send *rs, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int r = 0; ret == 0 && r < rs->mem->nregions; r++)
+		ret = forget_region(rs, r, err);
+	return ret;
+}
+
 int ram_send_fence(struct ram_send *rs, uint32_t round, bool last,
 		   uint64_t deadline, struct error *err)
 {

@@ -56,6 +56,9 @@ int ram_send_init(struct ram_send *rs, struct error *err) __must_check;
 void ram_send_exit(struct ram_send *rs);
 /* Find out what is dirty; adds to what was not sent yet. */
 int ram_send_sync(struct ram_send *rs, struct error *err) __must_check;
+/* Count all as sent: what ram_send_sync() finds from now on is what the guest
+ * wrote since. For measuring alone. */
+int ram_send_forget(struct ram_send *rs, struct error *err) __must_check;
 /* Send all that is dirty. */
 int ram_send_pages(struct ram_send *rs, uint64_t deadline, struct error *err)
 	__must_check;

@@ -302,6 +302,7 @@ static struct migration_source *source_new(
 	limiter_init(&s->limiter, cfg->params.bandwidth);
 	migration_progress_init(&s->progress);
 	migration_progress_stage(&s->progress, states[SOURCE_CONNECTING].stage);
+	s->progress.now.forecast = cfg->forecast;
 	s->progress.now.memory_total = cfg->vm->mem.size;
 	s->progress.now.memory_remaining = cfg->vm->mem.size;
 	pthread_mutex_init(&s->lock, NULL);

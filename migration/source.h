@@ -33,6 +33,7 @@ struct migration_params {
 	uint32_t timeout_s;	/* for all before the pause, 0 = none */
 	uint32_t ramp_s;	/* the wish grows to downtime_ms, 0 = at once */
 	enum policy_timeout on_timeout;
+	bool dry_run;		/* measure, foresee, move nothing: CANCELLED */
 	bool auto_converge;	/* throttle a guest that is too busy */
 	uint32_t resolve_s;	/* how long to ask after a link lost at GO */
 	/* Disks to copy along: ids with commas between, or "all". NULL: none,
@@ -48,6 +49,7 @@ struct migration_source_config {
 	struct vm *vm;
 	struct migration_params params;		/* strings are copied */
 	const struct migration_vm_ops *ops;	/* NULL: the real ones */
+	struct migration_forecast forecast;	/* by a dry run; else zero */
 	const char *record_dir;		/* see record.h; NULL: no record */
 	/*
 	 * The stage changed, or (outcome no longer GOING_ON) it is over; the

@@ -16,6 +16,7 @@
 #define ROUND_NS (60 * NSEC_PER_SEC)
 #define STATE_NS (4 * NSEC_PER_MSEC)
 #define VCPU_NS (200 * NSEC_PER_USEC)
+#define TRY_NS NSEC_PER_SEC
 #define EXPLAIN_NS (500 * NSEC_PER_MSEC)
 
 static uint64_t since_us(uint64_t start)
@@ -99,6 +100,14 @@ int source_check_vm(struct migration_source *s)
 			 vm_state_name(state));
 }
 
+/* The shortest is the line's; what came on top was load on some side. */
+static void note_rtt(struct migration_source *s, uint64_t since)
+{
+	uint64_t ns = now_ns() - since;
+
+	s->rtt_ns = s->rtt_ns ? MIN(s->rtt_ns, ns) : ns;
+}
+
 int source_connect(struct migration_source *s, struct channel *ch,
 		   enum wire_role role, unsigned int number)
 {
@@ -116,7 +125,8 @@ int source_connect(struct migration_source *s, struct channel *ch,
 	mark = now_ns();
 	if (ret == 0)
 		ret = message_hello(ch, &hello, deadline, &s->err);
-	s->rtt_ns = now_ns() - mark;
+	if (ret == 0)
+		note_rtt(s, mark);
 	/* of a bulk channel: control tells sooner whether the peer lives */
 	ch->idle_ns = role == WIRE_ROLE_BULK ? BULK_NS : MESSAGE_IDLE_NS;
 	return ret;
@@ -211,6 +221,8 @@ int source_check(void *arg, struct error *err)
 	struct migration_source *s = arg;
 	int ret = 0;
 
+	if (s->try_until && now_ns() >= s->try_until)
+		return error_set(err, ETIME, "enough was measured");
 	if (!s->paused)
 		ret = policy_time(&s->policy,
 				  now_ns() - s->progress.started, err);
@@ -254,9 +266,14 @@ static int unwatch(struct migration_source *s, int ret)
 }
 
 /*
- * In the pause STATE is answered by PREPARED, GO by RUNNING: two round trips,
+ * Of the pause, beside its pages: STATE is answered by PREPARED, GO by RUNNING,
  * and the vCPUs' state is saved and loaded one after the other.
  */
+static uint64_t overhead(const struct migration_source *s)
+{
+	return STATE_NS + s->cfg.vm->nvcpus * VCPU_NS + 2 * s->rtt_ns;
+}
+
 static void init_policy(struct migration_source *s)
 {
 	const struct migration_params *p = &s->cfg.params;
@@ -266,8 +283,7 @@ static void init_policy(struct migration_source *s)
 		.ramp_ns = p->ramp_s * NSEC_PER_SEC,
 		.timeout_ns = p->timeout_s * NSEC_PER_SEC,
 		.bandwidth_limit = p->bandwidth,
-		.overhead_ns = STATE_NS + s->cfg.vm->nvcpus * VCPU_NS +
-			       2 * s->rtt_ns,
+		.overhead_ns = overhead(s),
 		.on_timeout = p->on_timeout,
 		.auto_converge = p->auto_converge,
 	};
@@ -305,8 +321,10 @@ static int end_round(struct migration_source *s)
 	struct wire_round round = { .round = s->round };
 	uint8_t buf[WIRE_ROUND_SIZE];
 	struct message m;
+	uint64_t mark;
 	int ret = ram_send_fence(&s->ram, s->round, false, 0, &s->err);
 
+	mark = now_ns();
 	if (ret == 0)
 		ret = message_send(&s->control, WIRE_ROUND, buf,
 				   wire_round_encode(buf, &round), NULL, 0, 0,
@@ -316,6 +334,8 @@ static int end_round(struct migration_source *s)
 	/* what lies in the sockets may take long to get there */
 	ret = message_await(&s->control, &m, s->cancel_fd, now_ns() + ROUND_NS,
 			    &s->err);
+	note_rtt(s, mark);
+	s->policy.cfg.overhead_ns = overhead(s);
 	if (ret == 0 && m.type == WIRE_ROUND)
 		ret = wire_round_decode(m.payload, m.len, &round, &s->err);
 	else if (ret == 0)
@@ -350,6 +370,10 @@ static int one_round(struct migration_source *s, struct policy_round *r)
 
 	s->round++;
 	ret = unwatch(s, ram_send_pages(&s->ram, 0, &s->err));
+	if (ret == -ETIME && s->try_until) {
+		error_clear(&s->err);
+		ret = 0;
+	}
 	if (ret == 0)
 		ret = end_round(s);
 	if (ret < 0)
@@ -379,6 +403,25 @@ void source_throttle(struct migration_source *s, unsigned int percent)
 	pthread_mutex_unlock(&s->progress.lock);
 }
 
+static unsigned int dry_run(struct migration_source *s)
+{
+	struct policy_round line;
+	int ret;
+
+	watch(s);
+	ret = start_ram(s);
+	s->try_until = now_ns() + TRY_NS;
+	if (ret == 0)
+		ret = one_round(s, &line);
+	if (ret == 0)
+		ret = source_try(s, &line);
+	ret = unwatch(s, ret);
+	if (ret < 0)
+		return failed(s);
+	error_set(&s->err, ECANCELED, "dry run: nothing was moved");
+	return SOURCE_EV_CANCEL;
+}
+
 unsigned int source_copying(void *ctx)
 {
 	struct migration_source *s = ctx;
@@ -386,6 +429,8 @@ unsigned int source_copying(void *ctx)
 	int ret;
 
 	init_policy(s);
+	if (s->cfg.params.dry_run)
+		return dry_run(s);
 	watch(s);
 	ret = source_disks_copy(s);
 	if (ret == 0)
@@ -396,6 +441,8 @@ unsigned int source_copying(void *ctx)
 		ret = one_round(s, &r);
 		if (ret < 0)
 			break;
+		if (s->round == 1)
+			source_foresee(s, &r);
 		verdict = policy_round(&s->policy, &r, &s->err);
 		if (verdict == POLICY_CONTINUE)
 			source_throttle(s, s->policy.throttle);

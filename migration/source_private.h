@@ -72,6 +72,7 @@ struct migration_source {
 	struct policy policy;
 	unsigned int throttle;		/* of the vCPUs now, percent */
 	bool forced;			/* stopped however long it takes */
+	uint64_t try_until;		/* a dry run's round ends here, 0: not */
 	uint64_t rtt_ns;		/* of the control channel, at HELLO */
 	uint32_t round;
 	uint64_t synced;		/* when dirty pages were last asked */
@@ -118,6 +119,10 @@ int source_connect(struct migration_source *s, struct channel *ch,
 		   enum wire_role role, unsigned int number);
 /* Is the VM in a state in which it can be moved? */
 int source_check_vm(struct migration_source *s);
+/* A dry run, after its round: measure the guest, make the forecast. */
+int source_try(struct migration_source *s, struct policy_round *line);
+/* A forecast by the first round, if no dry run made one. */
+void source_foresee(struct migration_source *s, const struct policy_round *r);
 /* Let the vCPUs rest @percent of the time. */
 void source_throttle(struct migration_source *s, unsigned int percent);
 /* What memory took, and what disks did. */

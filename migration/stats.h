@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "migration/forecast.h"
 #include "vmm/base/error.h"
 
 /* The stages that users see, in their order (Clark et al., NSDI 2005). */
@@ -63,6 +64,19 @@ struct migration_disk_stats {
 	uint32_t rounds;
 };
 
+enum migration_foreseer {
+	MIGRATION_BY_NOBODY,
+	MIGRATION_BY_DRY_RUN,
+	MIGRATION_BY_FIRST_ROUND,
+};
+
+/* How it was thought that it would go. */
+struct migration_forecast {
+	enum migration_foreseer by;
+	struct forecast run;
+	struct forecast_needs needs;	/* by a dry run that does not converge */
+};
+
 struct migration_stats {
 	const char *type;		/* "pre-copy" */
 	enum migration_stage stage;
@@ -87,6 +101,7 @@ struct migration_stats {
 	struct migration_pause pause;
 	struct migration_disk_stats disk[MIGRATION_MAX_DISKS];
 	unsigned int ndisks;
+	struct migration_forecast forecast;
 	struct error error;		/* why it failed; code 0 if it did not */
 };
 
