@@ -28,6 +28,7 @@
 /* A request at the driver; req->driver_data. */
 struct nbd_io {
 	struct nbd_disk *disk;
+	struct nbd_conn *conn;	/* that has the piece */
 	struct block_request *req;
 	char *data;		/* guest's buffer, or the bounce buffer */
 	void *bounce;		/* owned; several iovecs in one piece */
@@ -87,28 +88,47 @@ static int piece_done(void *arg, int *error)
 	struct nbd_io *io = arg;
 
 	io->error = *error;
+	io->conn->busy -= io->piece;
 	list_del(&io->req->link);
 	list_add_tail(&io->disk->arrived, &io->req->link);
 	return 1;		/* libnbd forgets the command */
 }
 
+/* Bytes of the next command: what is left, or as much as it may have. */
+static uint64_t next_piece(const struct nbd_io *io)
+{
+	const struct nbd_disk *d = io->disk;
+	uint64_t left = io->req->len - io->done;
+
+	switch (io->req->op) {
+	case BLOCK_READ:
+	case BLOCK_WRITE:
+		return MIN(left, d->max_piece);
+	case BLOCK_FLUSH:
+		return 0;
+	case BLOCK_DISCARD:
+		return MIN(left, MAX_RANGE);
+	default:
+		return d->nbd.can_zero(io->conn->h) == 1 ?
+		       MIN(left, MAX_RANGE) :
+		       MIN(left, MIN(ZERO_BYTES, d->max_piece));
+	}
+}
+
 static int64_t issue_zeroes(struct nbd_io *io, nbd_completion_callback cb)
 {
 	struct nbd_disk *d = io->disk;
+	struct nbd_handle *h = io->conn->h;
 	uint64_t at = io->req->offset + io->done;
 	uint32_t flags = io->req->unmap ? 0 : LIBNBD_CMD_FLAG_NO_HOLE;
 
-	if (d->nbd.can_zero(d->h) == 1) {
-		io->piece = MIN(io->req->len - io->done, MAX_RANGE);
-		return d->nbd.aio_zero(d->h, io->piece, at, cb, flags);
-	}
+	if (d->nbd.can_zero(h) == 1)
+		return d->nbd.aio_zero(h, io->piece, at, cb, flags);
 	if (!d->zeroes)
 		d->zeroes = calloc(1, ZERO_BYTES);
 	if (!d->zeroes)
 		return -1;
-	io->piece = MIN(io->req->len - io->done,
-			MIN(ZERO_BYTES, d->max_piece));
-	return d->nbd.aio_pwrite(d->h, d->zeroes, io->piece, at, cb, 0);
+	return d->nbd.aio_pwrite(h, d->zeroes, io->piece, at, cb, 0);
 }
 
 /* Give libnbd the next piece. < 0 if it takes none. */
@@ -119,22 +139,19 @@ static int64_t issue(struct nbd_io *io)
 	};
 	const struct nbd_library *nbd = &io->disk->nbd;
 	struct block_request *req = io->req;
-	struct nbd_handle *h = io->disk->h;
-	uint64_t at = req->offset + io->done, left = req->len - io->done;
+	struct nbd_handle *h = io->conn->h;
+	uint64_t at = req->offset + io->done;
 
 	switch (req->op) {
 	case BLOCK_READ:
-		io->piece = MIN(left, io->disk->max_piece);
 		return nbd->aio_pread(h, io->data + io->done, io->piece, at,
 				      cb, 0);
 	case BLOCK_WRITE:
-		io->piece = MIN(left, io->disk->max_piece);
 		return nbd->aio_pwrite(h, io->data + io->done, io->piece, at,
 				       cb, 0);
 	case BLOCK_FLUSH:
 		return nbd->aio_flush(h, cb, 0);
 	case BLOCK_DISCARD:
-		io->piece = MIN(left, MAX_RANGE);
 		return nbd->aio_trim(h, io->piece, at, cb, 0);
 	default:
 		return issue_zeroes(io, cb);
@@ -145,7 +162,7 @@ static int64_t issue(struct nbd_io *io)
 static bool is_moot(const struct nbd_io *io)
 {
 	const struct nbd_library *nbd = &io->disk->nbd;
-	struct nbd_handle *h = io->disk->h;
+	struct nbd_handle *h = io->conn->h;
 
 	return (io->req->op == BLOCK_FLUSH && nbd->can_flush(h) != 1) ||
 	       (io->req->op == BLOCK_DISCARD && nbd->can_trim(h) != 1);
@@ -163,16 +180,19 @@ static void hand_out(struct nbd_disk *d)
 		struct nbd_io *io = first_io(&d->waiting);
 
 		io->error = 0;
-		io->piece = 0;
+		io->conn = nbd_link_next(d);
+		io->piece = next_piece(io);
 		if (is_moot(io)) {
 			io->piece = io->req->len;
 			put(&d->arrived, io);
 			continue;
 		}
-		/* libnbd may complete it at once, so it is in the list first */
+		/* libnbd may complete it at once, so it is counted first */
 		put(&d->inflight, io);
+		io->conn->busy += io->piece;
 		if (issue(io) < 0 && !nbd_link_is_down(d)) {
 			io->error = d->nbd.get_errno() ?: EIO;
+			io->conn->busy -= io->piece;
 			put(&d->arrived, io);
 		}
 		if (nbd_link_is_down(d))
@@ -301,10 +321,7 @@ static void nbd_submit(struct block *blk, struct block_request *req)
 	hand_out(d);
 	if (d->state != NBD_LINK_READY)
 		return;
-	if (nbd_link_is_down(d))
-		loop_del(d->loop, &d->fd);	/* libnbd has closed it */
-	else
-		nbd_link_watch(d);
+	nbd_link_watch(d);
 	if (nbd_link_is_down(d) || !list_empty(&d->arrived))
 		loop_timer_set(d->loop, &d->soon, 0);
 }
@@ -325,20 +342,22 @@ static int flush_done(void *arg, int *error)
 	return 1;
 }
 
+/* On one connection: it covers all of them. */
 static int flush(struct nbd_disk *d, struct error *err)
 {
+	struct nbd_handle *h = d->conn[0].h;
 	uint64_t end = now_ns() + FLUSH_MS * NSEC_PER_MSEC;
 	int result = -1;	/* not known yet */
 	nbd_completion_callback cb = {
 		.callback = flush_done, .user_data = &result
 	};
 
-	if (d->blk.readonly || d->nbd.can_flush(d->h) != 1)
+	if (d->blk.readonly || d->nbd.can_flush(h) != 1)
 		return 0;
-	if (d->nbd.aio_flush(d->h, cb, 0) < 0)
+	if (d->nbd.aio_flush(h, cb, 0) < 0)
 		result = EIO;
 	while (result < 0 && !nbd_link_is_down(d) && now_ns() < end)
-		if (d->nbd.poll(d->h, FLUSH_MS) < 0)
+		if (d->nbd.poll(h, FLUSH_MS) < 0)
 			break;
 	if (!result)
 		return 0;

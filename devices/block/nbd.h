@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Private to the NBD driver: nbd.c moves requests, nbd_link.c keeps the
- * connection. Everything in the loop's thread.
+ * Private to the NBD driver: nbd.c moves requests, nbd_link.c keeps the link to
+ * the server, of one connection or several, nbd_conn.c makes and ends
+ * connections. Everything in the loop's thread.
  */
 #ifndef GODWIT_BLOCK_NBD_H
 #define GODWIT_BLOCK_NBD_H
@@ -10,11 +11,28 @@
 #include "devices/block/nbd_library.h"
 #include "vmm/base/util.h"
 
+/* What a disk opens where the server says that a flush on one connection
+ * covers what was written on all (NBD_FLAG_CAN_MULTI_CONN). */
+#define NBD_MAX_CONNS 4
+
+/* The first connection's, and so the disk's. */
 enum nbd_link_state {
 	NBD_LINK_CLOSED = 1,	/* inactive */
 	NBD_LINK_CONNECTING,	/* libnbd shakes hands */
 	NBD_LINK_READY,
 	NBD_LINK_WAITING,	/* lost; the timer will try again */
+};
+
+struct nbd_disk;
+
+struct nbd_conn {
+	struct nbd_disk *disk;
+	struct nbd_handle *h;		/* NULL when closed or waiting */
+	struct loop_fd fd;		/* libnbd's socket */
+	struct loop_timer timer;	/* handshake limit, or next attempt */
+	bool ready;			/* takes requests */
+	bool used;			/* libnbd was, since the loop was told */
+	uint64_t busy;			/* bytes in flight */
 };
 
 struct nbd_disk {
@@ -25,12 +43,10 @@ struct nbd_disk {
 	char *uri;
 	uint64_t want_size;
 
-	/* the connection */
+	/* the link */
 	struct nbd_library nbd;
-	struct nbd_handle *h;		/* NULL when closed or waiting */
+	struct nbd_conn conn[NBD_MAX_CONNS];
 	enum nbd_link_state state;
-	struct loop_fd fd;		/* libnbd's socket */
-	struct loop_timer timer;	/* handshake limit, or next attempt */
 	unsigned int backoff_ms;
 	bool lost;			/* events.lost was told */
 	bool given_up;			/* requests fail until it is back */
@@ -46,24 +62,49 @@ struct nbd_disk {
 	void *zeroes;			/* for servers without write zeroes */
 };
 
+/* nbd_conn.c */
+
+void nbd_conn_init(struct nbd_conn *c, struct nbd_disk *d,
+		   void (*on_timer)(void *arg));
+/* Begin to connect; it has CONNECT_NS. */
+int nbd_conn_begin(struct nbd_conn *c, struct error *err);
+/* Wait for that. */
+int nbd_conn_wait(struct nbd_conn *c, struct error *err);
+/* Shaken hands? Then it is looked at: @err says what is wrong. */
+bool nbd_conn_arrived(struct nbd_conn *c);
+int nbd_conn_check(struct nbd_conn *c, struct error *err);
+bool nbd_conn_is_down(const struct nbd_conn *c);
+/* Tell the loop what libnbd waits for. */
+void nbd_conn_watch(struct nbd_conn *c);
+/* What was not sent yet must not arrive after what is sent next. */
+void nbd_conn_cut(struct nbd_conn *c);
+/* Wait for the server to answer our good-bye, until @deadline. */
+void nbd_conn_part(struct nbd_conn *c, uint64_t deadline);
+void nbd_conn_drop(struct nbd_conn *c);
+/* What libnbd said last. */
+const char *nbd_reason(const struct nbd_disk *d);
+
 /* nbd_link.c */
 
 /* Connect and shake hands, at most some seconds. Undone by nbd_link_close. */
 int nbd_link_open(struct nbd_disk *d, struct error *err);
-/* Say good-bye if @polite, and forget the connection. */
+/* Say good-bye if @polite, and forget the connections. */
 void nbd_link_close(struct nbd_disk *d, bool polite);
-/* See what became of the connection after libnbd was called, and settle. */
+/* See what became of the link after libnbd was called, and settle. */
 void nbd_link_check(struct nbd_disk *d);
 /* Tell the loop what libnbd waits for. */
 void nbd_link_watch(struct nbd_disk *d);
-/* Drop the connection because of @why, and begin to look for another. */
+/* Drop the link because of @why, and begin to look for another. */
 void nbd_link_lost(struct nbd_disk *d, const char *why);
+/* Did a connection end that was just used for requests? */
 bool nbd_link_is_down(const struct nbd_disk *d);
+/* The connection for the next piece. */
+struct nbd_conn *nbd_link_next(struct nbd_disk *d);
 void nbd_link_init(struct nbd_disk *d);
 
 /* nbd.c */
 
-/* The connection is gone: everything that was in flight waits again. */
+/* The link is gone: everything that was in flight waits again. */
 void nbd_requeue(struct nbd_disk *d);
 /* The server stays away: what waits fails with BLOCK_LOST. From the loop. */
 void nbd_fail_waiting(struct nbd_disk *d);

@@ -4,6 +4,10 @@
  * or the VM stops and the request is kept: of it only the head of its chain,
  * which still belongs to the device, so that it is begun anew from guest
  * memory, here or where the VM has moved to meanwhile.
+ *
+ * QEMU's words: "report", to the guest, whose file system then goes read-only
+ * or worse; "stop"; and "auto", which stops if the disk is full (QEMU's default
+ * for writes) or its server lost, where the guest can do nothing about it.
  */
 #include <errno.h>
 #include <string.h>

@@ -109,6 +109,15 @@ def a_full_queue_on_nbd_moves(host):
     full_queue(host, 'nbd+unix:///?socket=' + sock)
 
 
+def a_server_for_one_client_at_a_time_is_handed_over(host):
+    nbd(host, 'nbdkit', '-f', '-U', 'SOCK', '--filter=limit', 'file', 'IMAGE',
+        'limit=1')
+
+
+def qemu_nbd_for_one_client_at_a_time_is_handed_over(host):
+    nbd(host, 'qemu-nbd', '-t', '-e', '1', '-f', 'raw', '-k', 'SOCK', 'IMAGE')
+
+
 def a_slow_nbd_server_is_drained_within_the_pause(host):
     path = image(host)
     sock = server(host, 'nbdkit', '-f', '-U', 'SOCK', '--filter=delay', 'file',
@@ -182,6 +191,8 @@ CLAIMS = [
     records_on_qemu_nbd_are_whole,
     a_full_queue_on_a_raw_image_moves,
     a_full_queue_on_nbd_moves,
+    a_server_for_one_client_at_a_time_is_handed_over,
+    qemu_nbd_for_one_client_at_a_time_is_handed_over,
     a_slow_nbd_server_is_drained_within_the_pause,
     the_report_says_which_disk_has_no_fence,
     the_image_is_locked_by_the_side_that_runs,

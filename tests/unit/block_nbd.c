@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "devices/block/nbd.h"
 #include "tests/lib/disk.h"
 #include "vmm/base/fd.h"
 
@@ -98,6 +99,18 @@ static void start_qemu_nbd(struct rig *r, bool readonly)
 		(char[]){ "qemu-nbd" }, (char[]){ "-f" }, (char[]){ "raw" },
 		(char[]){ "-t" }, (char[]){ "--discard=unmap" }, r->image,
 		readonly ? (char[]){ "-r" } : NULL, NULL
+	};
+
+	start(r, argv);
+}
+
+/* It offers several connections to a client, then. */
+static void start_shared_qemu_nbd(struct rig *r)
+{
+	char *argv[] = {
+		(char[]){ "qemu-nbd" }, (char[]){ "-f" }, (char[]){ "raw" },
+		(char[]){ "-t" }, (char[]){ "-e" }, (char[]){ "0" }, r->image,
+		NULL
 	};
 
 	start(r, argv);
@@ -441,6 +454,161 @@ static void requests_survive_the_death_of_qemu_nbd(void **state)
 	restart_under_load(r, qemu_again);
 }
 
+/* nbdkit that writes "connection=N Write ..." into a log. */
+static void start_logging(struct rig *r, const char *filter, const char *word)
+{
+	char file[160], logfile[160], path[128];
+	char *argv[] = {
+		(char[]){ "nbdkit" }, (char[]){ "-f" }, strdup(filter),
+		(char[]){ "--filter=log" }, (char[]){ "file" }, file, logfile,
+		strdup(word), NULL
+	};
+
+	snprintf(file, sizeof(file), "file=%s", r->image);
+	snprintf(logfile, sizeof(logfile), "logfile=%s",
+		 disk_path(&r->d, "log", path));
+	start(r, argv);
+	free(argv[2]);
+	free(argv[7]);
+}
+
+static unsigned int connections_that_wrote(struct rig *r)
+{
+	char path[128], line[512];
+	unsigned int seen = 0, n;
+	FILE *f = fopen(disk_path(&r->d, "log", path), "r");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		const char *at = strstr(line, "connection=");
+
+		if (at && strstr(at, " Write ") &&
+		    sscanf(at, "connection=%u", &n) == 1)
+			seen |= 1u << n;
+	}
+	fclose(f);
+	return (unsigned int)__builtin_popcount(seen);
+}
+
+static unsigned int ready_conns(struct rig *r)
+{
+	struct nbd_disk *d = container_of(r->d.blk, struct nbd_disk, blk);
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < NBD_MAX_CONNS; i++)
+		n += d->conn[i].ready;
+	return n;
+}
+
+static bool all_ready(void *arg)
+{
+	return ready_conns(arg) == NBD_MAX_CONNS;
+}
+
+/* None is on its way any more. */
+static bool none_connecting(void *arg)
+{
+	struct rig *r = arg;
+	struct nbd_disk *d = container_of(r->d.blk, struct nbd_disk, blk);
+
+	for (unsigned int i = 0; i < NBD_MAX_CONNS; i++)
+		if (d->conn[i].h && !d->conn[i].ready)
+			return false;
+	return true;
+}
+
+static void do_batch(struct rig *r)
+{
+	struct batch *b = calloc(1, sizeof(*b));
+
+	submit_batch(r, b);
+	await_batch(r, b);
+	assert_int_equal(disk_do(&r->d, BLOCK_FLUSH, 0, NULL, 0), 0);
+	free(b);
+}
+
+/* More than one connection takes at a time. */
+static void do_large(struct rig *r)
+{
+	struct disk_io io[8];
+	char *buf = calloc(8, MIB);
+
+	for (unsigned int i = 0; i < 8; i++)
+		disk_submit(&r->d, &io[i], BLOCK_WRITE, i * MIB, buf + i * MIB,
+			    MIB);
+	for (unsigned int i = 0; i < 8; i++)
+		assert_int_equal(disk_wait(&r->d, &io[i]), 0);
+	free(buf);
+}
+
+static void requests_are_spread_over_what_the_server_offers(void **state)
+{
+	struct rig *r = *state;
+
+	need("nbdkit");
+	start_logging(r, "--filter=multi-conn", "multi-conn-mode=auto");
+	open_disk(r);
+	disk_until(&r->d, all_ready, r);
+	do_large(r);
+	assert_int_equal(connections_that_wrote(r), NBD_MAX_CONNS);
+}
+
+static void one_connection_where_no_more_is_offered(void **state)
+{
+	struct rig *r = *state;
+
+	need("nbdkit");
+	start_logging(r, "--filter=multi-conn", "multi-conn-mode=disable");
+	open_disk(r);
+	disk_until(&r->d, none_connecting, r);
+	do_batch(r);
+	assert_int_equal(ready_conns(r), 1);
+	assert_int_equal(connections_that_wrote(r), 1);
+}
+
+static void a_server_with_room_for_one_client_is_enough(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+
+	need("nbdkit");
+	start_logging(r, "--filter=limit", "limit=1");
+	for (unsigned int i = 0; i < 3; i++) {
+		open_disk(r);
+		disk_until(&r->d, none_connecting, r);
+		do_batch(r);
+		assert_int_equal(ready_conns(r), 1);
+		assert_int_equal(r->d.lost, 0);
+		assert_int_equal(block_deactivate(r->d.blk, &err), 0);
+		block_close(r->d.blk);
+		r->d.blk = NULL;
+	}
+}
+
+static void one_connection_lost_of_several_loses_no_request(void **state)
+{
+	struct rig *r = *state;
+	struct batch *b = calloc(1, sizeof(*b));
+	struct nbd_disk *d;
+
+	/* nbdkit 1.32 may crash of this */
+	need("qemu-nbd");
+	start_shared_qemu_nbd(r);
+	open_disk(r);
+	disk_until(&r->d, all_ready, r);
+	d = container_of(r->d.blk, struct nbd_disk, blk);
+	kill(r->server, SIGSTOP);
+	waitpid(r->server, NULL, WUNTRACED);
+	submit_batch(r, b);
+	shutdown(d->nbd.aio_get_fd(d->conn[2].h), SHUT_RDWR);
+	disk_until(&r->d, is_lost, r);
+	kill(r->server, SIGCONT);
+	await_batch(r, b);
+	assert_int_equal(r->d.found, 1);
+	disk_until(&r->d, all_ready, r);
+	free(b);
+}
+
 static void a_request_made_while_lost_waits(void **state)
 {
 	struct rig *r = *state;
@@ -536,6 +704,10 @@ int main(void)
 		TEST(deactivate_gives_the_connection_away),
 		TEST(requests_survive_the_death_of_nbdkit),
 		TEST(requests_survive_the_death_of_qemu_nbd),
+		TEST(requests_are_spread_over_what_the_server_offers),
+		TEST(one_connection_where_no_more_is_offered),
+		TEST(a_server_with_room_for_one_client_is_enough),
+		TEST(one_connection_lost_of_several_loses_no_request),
 		TEST(a_request_made_while_lost_waits),
 		TEST(a_server_that_stays_away_fails_requests_until_it_is_back),
 		TEST(a_disk_that_was_given_up_can_be_left),
