@@ -56,10 +56,11 @@ need = $(if $(shell $(PKG_CONFIG) --exists $(2) && echo y),,$(if $($(1)),$(warni
 $(call need,CONFIG_BLOCK_RAW,liburing)
 $(call need,CONFIG_BLOCK_NBD,libnbd)
 $(call need,CONFIG_TLS,gnutls)
+$(call need,CONFIG_SECCOMP,libseccomp)
 # Ceph has no .pc files
 need-header = $(if $($(1)),$(if $(shell $(CC) -fsyntax-only -include $(2) -xc /dev/null 2>/dev/null && echo y),,$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
 $(call need-header,CONFIG_BLOCK_RBD,rbd/librbd.h)
-pkgs := jansson $(arch-pkgs) $(if $(CONFIG_BLOCK_RAW),liburing) $(if $(CONFIG_BLOCK_NBD),libnbd)
+pkgs := jansson $(arch-pkgs) $(if $(CONFIG_BLOCK_RAW),liburing) $(if $(CONFIG_BLOCK_NBD),libnbd) $(if $(CONFIG_SECCOMP),libseccomp)
 
 warn := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
 	-Wcast-qual -Wvla -Wwrite-strings -Wimplicit-fallthrough -Wundef \

@@ -2,6 +2,7 @@
 #include "cmd/instance.h"
 
 #include <errno.h>
+#include <libfdt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +12,10 @@
 
 #include "cmd/qmp_commands.h"
 #include "cmd/runtime.h"
+#include "devices/block/block.h"
 #include "devices/char/char.h"
 #include "vmm/base/fd.h"
+#include "vmm/tree.h"
 
 static const struct qmp_group groups[] = {
 	{ qmp_vm_commands, QMP_VM_COMMANDS },
@@ -146,6 +149,28 @@ void instance_try_again(struct instance *inst)
 		log_error(&inst->log, "can't go on: %s", err.msg);
 }
 
+/* DRBD's driver does, and those need what a confined process has given up. */
+static bool runs_programs(const void *tree)
+{
+	char kind[32];
+	int node = -1;
+
+	while ((node = fdt_node_offset_by_compatible(tree, node,
+					"godwit,virtio-blk")) >= 0) {
+		block_kind(tree_str(tree, node, "backend", ""), kind);
+		if (!strcmp(kind, "drbd"))
+			return true;
+	}
+	return false;
+}
+
+static int on_vcpu_starts(void *arg, struct error *err)
+{
+	struct instance *inst = arg;
+
+	return confine_vcpu(&inst->confine, runs_programs(inst->vm->tree), err);
+}
+
 static void terminal_gone(void *arg)
 {
 	struct instance *inst = arg;
@@ -192,6 +217,7 @@ int instance_create_vm(struct instance *inst, const void *tree, bool incoming,
 		.memory = memory,
 		.event = on_vm_event,
 		.io_error = on_io_error,
+		.vcpu_starts = on_vcpu_starts,
 		.event_arg = inst,
 		.chardev = open_chardev,
 		.chardev_arg = inst,
@@ -254,9 +280,14 @@ int instance_init(struct instance *inst, const struct run_config *config,
 	inst->log.level = config->log_level;
 	inst->log.fd = STDERR_FILENO;
 	memcpy(inst->log.name, inst->name, sizeof(inst->log.name));
-	ret = loop_init(&inst->loop, err);
-	if (ret)
+	confine_capabilities();
+	ret = confine_init(&inst->confine, !config->no_seccomp, err);
+	if (!ret)
+		ret = loop_init(&inst->loop, err);
+	if (ret) {
+		confine_exit(&inst->confine);
 		return ret;
+	}
 	ret = watch_signals(inst, err);
 	if (!ret)
 		ret = start_control(inst, err);
@@ -274,4 +305,5 @@ void instance_exit(struct instance *inst)
 	loop_del(&inst->loop, &inst->signals);
 	fd_close(&inst->signals.fd);
 	loop_exit(&inst->loop);
+	confine_exit(&inst->confine);
 }

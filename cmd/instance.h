@@ -11,6 +11,7 @@
 
 #include <limits.h>
 
+#include "cmd/confine.h"
 #include "cmd/control.h"
 #include "cmd/run_options.h"
 #include "cmd/terminal.h"
@@ -25,6 +26,7 @@ struct instance {
 	char name[64];
 	struct log log;
 	struct loop loop;
+	struct confine confine;
 	struct loop_fd signals;
 	struct control *control;
 	struct terminal *terminal;	/* while a device holds it */

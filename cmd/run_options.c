@@ -217,6 +217,17 @@ static int option_allow(const struct option_spec *spec, void *field,
 	return allow_add(field, value, err);
 }
 
+/* Off is what has to be said. */
+static int option_seccomp(const struct option_spec *spec, void *field,
+			  const char *value, struct error *err)
+{
+	bool on = true;
+	int ret = parse_bool(value, &on, err);
+
+	*(bool *)field = !on;
+	return ret;
+}
+
 static int option_console(const struct option_spec *spec, void *field,
 			  const char *value, struct error *err)
 {
@@ -332,6 +343,8 @@ const struct option_spec run_option_table[] = {
 	  "With --incoming: who may come, again for each; a pattern is\n"
 	  "of a certificate's CN, DNS name or subject, or a key's name",
 	  .parse = option_allow, FIELD(allow) },
+	{ "seccomp", "on|off", "Confine the process while the guest runs (default on)",
+	  .parse = option_seccomp, FIELD(no_seccomp) },
 	{ "debug-exit", NULL, "Port 0x501: a byte written there ends the VM with\n"
 	  "that exit status", .parse = option_bool, FIELD(debug_exit) },
 	OPTION_PAUSED,

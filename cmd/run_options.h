@@ -50,6 +50,7 @@ struct run_config {
 	bool again, verify;	/* of restore */
 	const char *tls;
 	bool plain;
+	bool no_seccomp;
 	struct allow allow;
 	uint32_t cpus;		/* 0: not given */
 	uint64_t memory;	/* bytes, 0: not given */

@@ -163,9 +163,23 @@ static bool may_run(struct vcpu *cpu)
 	return !quit;
 }
 
+/* Whoever built the VM may want something done by this thread. */
+static bool starts(struct vcpu *cpu)
+{
+	const struct vm_config *cfg = &cpu->vm->cfg;
+	struct error err = ERROR_INIT;
+
+	if (!cfg->vcpu_starts || cfg->vcpu_starts(cfg->event_arg, &err) == 0)
+		return true;
+	log_error(&cpu->vm->log, "vCPU %u: %s", cpu->index, err.msg);
+	ask(cpu, VM_FATE_ERROR, err.msg);
+	return false;
+}
+
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *cpu = arg;
+	bool started = false;
 	sigset_t set;
 
 	/* all signals but the kick belong to the main thread */
@@ -173,9 +187,11 @@ static void *vcpu_thread(void *arg)
 	sigdelset(&set, KICK_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &set, NULL);
 	while (may_run(cpu)) {
-		while (run_guest(cpu) && !immediate_exit(cpu))
+		started = started || starts(cpu);
+		while (started && run_guest(cpu) && !immediate_exit(cpu))
 			;
-		complete_io(cpu);
+		if (started)
+			complete_io(cpu);
 	}
 	return NULL;
 }

@@ -63,7 +63,10 @@ struct vm_config {
 		      const char *detail);
 	/* A request failed; the VM was paused if e->stop. May be NULL. */
 	void (*io_error)(void *arg, const struct io_error *e);
-	void *event_arg;	/* of both */
+	/* In each vCPU's thread, before its first guest code, which needs a 0;
+	 * may be NULL. */
+	int (*vcpu_starts)(void *arg, struct error *err);
+	void *event_arg;	/* of all three */
 	/* Host character device by name; NULL and @err if there is none. */
 	struct chardev *(*chardev)(void *arg, const char *name,
 				   struct error *err);

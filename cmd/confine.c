@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cmd/confine.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cmd/confine_filter.h"
+
+#define CAP(name) (1ull << CAP_##name)
+
+/* Taps; files of other users' VMs; locked and huge memory. */
+#define WANTED (CAP(NET_ADMIN) | CAP(NET_BIND_SERVICE) | CAP(DAC_OVERRIDE) | \
+		CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(IPC_LOCK) |	     \
+		CAP(SYS_RESOURCE) | CAP(SYS_NICE))
+
+/* Of this thread, and of those that it makes from now on. */
+static void keep_capabilities(uint64_t wanted)
+{
+	struct __user_cap_header_struct head = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &head, data))
+		return;
+	for (unsigned int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
+		uint32_t keep = (uint32_t)(wanted >> (32 * i));
+
+		data[i].effective &= keep;
+		data[i].permitted &= keep;
+		data[i].inheritable = 0;
+	}
+	syscall(SYS_capset, &head, data);
+}
+
+void confine_capabilities(void)
+{
+	keep_capabilities(WANTED);
+}
+
+int confine_init(struct confine *c, bool on, struct error *err)
+{
+	memset(c, 0, sizeof(*c));
+	c->on = on;
+	pthread_mutex_init(&c->lock, NULL);
+	return on ? confine_filter_make(c, err) : 0;
+}
+
+void confine_exit(struct confine *c)
+{
+	free(c->process.code);
+	free(c->vcpu.code);
+	c->process.code = c->vcpu.code = NULL;
+	pthread_mutex_destroy(&c->lock);
+}
+
+static int load(const struct confine_filter *f, unsigned int flags,
+		struct error *err)
+{
+	struct sock_fprog prog = {
+		.len = (unsigned short)f->len, .filter = f->code,
+	};
+	long ret;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return error_set(err, errno, "no_new_privs: %s",
+				 strerror(errno));
+	ret = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
+	if (ret == 0)
+		return 0;
+	/* by TSYNC: the thread that has a filter of its own */
+	return error_set(err, ret > 0 ? EBUSY : errno,
+			 "seccomp: %s (--seccomp off runs without)",
+			 strerror(ret > 0 ? EBUSY : errno));
+}
+
+/* Once, by the first vCPU: none has a filter of its own yet. */
+static int confine_process(struct confine *c, struct error *err)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (!c->done)
+		ret = load(&c->process, SECCOMP_FILTER_FLAG_TSYNC, err);
+	c->done = ret == 0;
+	pthread_mutex_unlock(&c->lock);
+	return ret;
+}
+
+int confine_vcpu(struct confine *c, bool programs, struct error *err)
+{
+	int ret;
+
+	if (!c->on)
+		return 0;
+	keep_capabilities(0);
+	ret = programs ? 0 : confine_process(c, err);
+	return ret < 0 ? ret : load(&c->vcpu, 0, err);
+}
