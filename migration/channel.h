@@ -5,8 +5,8 @@
  * until done, until a deadline (now_ns() clock, 0 = none), until nothing moved
  * for idle_ns, or until cancel_fd becomes readable (-ECANCELED).
  *
- * Threads: one reader and one writer at a time; with TLS, one user.
- * channel_shutdown() and the counters from any thread.
+ * Threads: one reader and one writer at a time. channel_shutdown() and the
+ * counters from any thread.
  */
 #ifndef GODWIT_MIGRATION_CHANNEL_H
 #define GODWIT_MIGRATION_CHANNEL_H
@@ -52,7 +52,7 @@ struct channel_ops {
 struct channel {
 	const struct channel_ops *ops;
 	struct tls *tls;		/* owned; NULL: none */
-	const char *why;		/* the last error's words, static */
+	const char *_Atomic why;	/* the last error's words, static */
 	int fd;				/* -1: not open */
 	int cancel_fd;			/* eventfd, not owned; -1: none */
 	uint64_t idle_ns;		/* limit without progress, 0: none */

@@ -9,8 +9,8 @@
  * connects. Keys that both know: keys.psk, lines "NAME:KEY in hexadecimal".
  * What is secret must not be readable by others.
  *
- * Threads: credentials are read-only once loaded. A channel with TLS has one
- * user at a time: unlike a bare one, not a reader and a writer.
+ * Threads: credentials are read-only once loaded. After the handshake a channel
+ * may have a reader and a writer at a time, as one without TLS.
  */
 #ifndef GODWIT_MIGRATION_TLS_H
 #define GODWIT_MIGRATION_TLS_H

@@ -81,6 +81,23 @@ def four_channels_go_there_and_back_by_tls(host):
     arrived(b, back, channels=4, x_tls=there)
 
 
+def a_disk_is_copied_along_by_tls(host):
+    """Its channel is read and written at the same time."""
+    _, here, there = hosts(host)
+    for name, size in ('a', 8 << 20), ('b', 0):
+        with open(host.path(name), 'wb') as f:
+            f.write(os.urandom(size))
+            f.truncate(32 << 20)
+    a = host.boot('diskbench', 'op=m check=1 qd=8 bs=4096 span=16 ms=0 '
+                  'every=500', '--disk', host.path('a') + ',id=d')
+    a.wait_output(r'D n=\d+ bad=0')
+    b = host.listen('--tls', there, '--disk', host.path('b') + ',id=d',
+                    uri=TCP)
+    moved(a, b, x_tls=here, copy_disk='all', max_pause=20000)
+    b.wait_output(r'(D n=\d+ bad=0\n[^D]*){2}')
+    sound(b)
+
+
 def tls_over_a_unix_socket_asks_for_the_name_given(host):
     _, here, there = hosts(host)
     a = booted(host)
@@ -403,6 +420,7 @@ CLAIMS = [
     certificates_on_both_sides_let_a_vm_in,
     a_key_on_both_sides_lets_a_vm_in,
     four_channels_go_there_and_back_by_tls,
+    a_disk_is_copied_along_by_tls,
     tls_over_a_unix_socket_asks_for_the_name_given,
     a_name_that_is_given_replaces_the_one_of_the_uri,
     the_command_line_moves_by_tls,
