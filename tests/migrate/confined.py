@@ -46,7 +46,7 @@ def a_vm_is_confined_where_it_boots_and_where_it_arrives(host):
     a.wait_output('V')
     confined(a)
     b = host.listen()
-    moved(a, b, channels=2)
+    moved(a, b, channels=2, downtime_limit=20000, max_pause=20000)
     b.alive()
     confined(b)
 

@@ -18,6 +18,8 @@ from proxy import CUT, Proxy, dial, frame
 
 LOAD = 'mode=verify ws=16 rate=100 hb=50'
 TCP = 'tcp:127.0.0.1:0'
+# no claim here is about time
+PATIENT = {'downtime_limit': 20000, 'max_pause': 20000}
 KEY, OTHER_KEY = '0badc0de' * 8, '5eed5eed' * 8
 
 
@@ -29,7 +31,7 @@ def booted(host, *words):
 
 def arrived(a, b, **params):
     """Move by TLS, and see the guest go on, unharmed."""
-    moved(a, b, **params)
+    moved(a, b, **PATIENT, **params)
     b.alive()
     sound(a)
     sound(b)
@@ -93,7 +95,7 @@ def a_disk_is_copied_along_by_tls(host):
     a.wait_output(r'D n=\d+ bad=0')
     b = host.listen('--tls', there, '--disk', host.path('b') + ',id=d',
                     uri=TCP)
-    moved(a, b, x_tls=here, copy_disk='all', max_pause=20000)
+    moved(a, b, x_tls=here, copy_disk='all', **PATIENT)
     b.wait_output(r'(D n=\d+ bad=0\n[^D]*){2}')
     sound(b)
 
@@ -122,7 +124,8 @@ def the_command_line_moves_by_tls(host):
     os.makedirs(control, exist_ok=True)
     os.symlink(a.control, os.path.join(control, 'mover.sock'))
     done = subprocess.run([GODWIT, 'migrate', 'mover', b.uri, '--quiet',
-                           '--tls', os.path.basename(here)], env=host.env,
+                           '--tls', os.path.basename(here), '--downtime',
+                           '20000', '--max-pause', '20000'], env=host.env,
                           cwd=os.path.dirname(here), capture_output=True,
                           text=True)
     assert done.returncode == 0, done.stderr
@@ -354,7 +357,7 @@ def cut_anywhere_by_tls_exactly_one_runs(host):
                 return data
             return CUT
         proxy = Proxy(b.uri, on_bytes=cut)
-        report = a.migrate(proxy.uri, x_tls=here)
+        report = a.migrate(proxy.uri, x_tls=here, **PATIENT)
         proxy.close()
         if report['status'] != 'completed':
             assert one_runs(a, b) is a
@@ -379,7 +382,7 @@ def a_flipped_bit_by_tls_is_found(host):
             data[at - n] ^= 4
             return bytes(data)
         proxy = Proxy(b.uri, on_bytes=flip)
-        report = a.migrate(proxy.uri, x_tls=here)
+        report = a.migrate(proxy.uri, x_tls=here, **PATIENT)
         proxy.close()
         assert report['status'] == 'failed', (at, report)
         assert one_runs(a, b) is a
