@@ -119,10 +119,12 @@ def free_port():
 class Vmm:
     """One process with one guest: its serial port on standard output."""
 
-    def __init__(self, work, role, kernel, ram_mib, append, disk=None):
+    def __init__(self, work, role, kernel, ram_mib, append, disk=None,
+                 file=None):
         self.control = os.path.join(work, role + '.sock')
         self.append = append
         self.disk = disk
+        self.file = file        # it comes back from there
         self.ram_mib = ram_mib
         self.kernel = kernel
         self.errors = os.path.join(work, role + '.err')
@@ -159,6 +161,8 @@ class Godwit(Vmm):
     def command(self):
         c = [self.binary, 'run', '--control', self.control, '--log', 'error',
              '--serial', 'stdio']
+        if self.file:
+            return [*c[:1], 'restore', *c[2:], self.file]
         if self.port:
             return c + ['--incoming', f'tcp:127.0.0.1:{self.port}',
                         '--plain']
@@ -170,6 +174,10 @@ class Godwit(Vmm):
     def migrate(self, to, downtime_ms):
         self.qmp.command('migrate', uri=f'tcp:127.0.0.1:{to.port}',
                          x_plain=True, downtime_limit=downtime_ms)
+
+
+    def save(self, path):
+        self.qmp.command('x-save', file=path)
 
 
 class Qemu(Vmm):
@@ -200,15 +208,24 @@ class Qemu(Vmm):
              '-qmp', f'unix:{self.control},server=on,wait=off']
         if self.disk:
             c += self.disk_words()
+        if self.file:
+            return c + ['-incoming', 'exec:cat ' + self.file]
         return c + (['-incoming', 'defer'] if self.port else [])
 
     def ready(self):
         self.qmp.command('migrate-incoming', uri=f'tcp:127.0.0.1:{self.port}')
 
-    def migrate(self, to, downtime_ms):
+    def unlimited(self, downtime_ms):
         # max-bandwidth is 128 MiB/s by default: then nothing here converges
         self.qmp.command('migrate-set-capabilities', capabilities=[
             {'capability': 'events', 'state': True}])
         self.qmp.command('migrate-set-parameters',
                          max_bandwidth=100 << 30, downtime_limit=downtime_ms)
+
+    def migrate(self, to, downtime_ms):
+        self.unlimited(downtime_ms)
         self.qmp.command('migrate', uri=f'tcp:127.0.0.1:{to.port}')
+
+    def save(self, path):
+        self.unlimited(300)
+        self.qmp.command('migrate', uri='exec:cat >' + path)
