@@ -9,10 +9,11 @@
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
-#define POLL_NS 32000		/* of looking before the loop sleeps */
-/* A sleep shorter than that, the time to wake up included, is not worth it:
- * the next one is preceded by looking. */
-#define SHORT_SLEEP_NS 100000
+#define POLL_MIN_NS 4000	/* of looking before the loop sleeps */
+#define POLL_MAX_NS 32000
+/* Looking would have saved a sleep as short as that, the time that it takes
+ * to wake up included. */
+#define SHORT_SLEEP_NS 64000
 
 struct post {
 	struct list link;
@@ -238,8 +239,19 @@ static bool spin(struct loop *loop, uint64_t start)
 		n = epoll_wait(loop->epoll_fd, &ev, 1, 0);
 		serve(loop, &ev, n);
 		found = look(loop) || n == 1;
-	} while (!found && now_ns() - start < POLL_NS);
+	} while (!found && now_ns() - start < loop->poll_ns);
 	return found;
+}
+
+/* Look longer the next time if that would have helped, else not at all. */
+static void adapt(struct loop *loop, uint64_t waited)
+{
+	uint64_t more = MAX(2 * loop->poll_ns, POLL_MIN_NS);
+
+	if (waited > SHORT_SLEEP_NS || list_empty(&loop->pollers))
+		loop->poll_ns = 0;
+	else
+		loop->poll_ns = MIN(more, POLL_MAX_NS);
 }
 
 static void turn(struct loop *loop)
@@ -248,11 +260,10 @@ static void turn(struct loop *loop)
 	struct epoll_event ev;
 	int n;
 
-	if (loop->polls && (spin(loop, start) || arm(loop)))
+	if (loop->poll_ns && (spin(loop, start) || arm(loop)))
 		return;
 	n = epoll_wait(loop->epoll_fd, &ev, 1, until_timer(loop, -1));
-	loop->polls = !list_empty(&loop->pollers) &&
-		      now_ns() - start < SHORT_SLEEP_NS;
+	adapt(loop, now_ns() - start);
 	serve(loop, &ev, n);
 }
 
@@ -276,7 +287,7 @@ void loop_run(struct loop *loop)
 	pthread_mutex_lock(&loop->lock);
 	loop->running = false;
 	pthread_mutex_unlock(&loop->lock);
-	loop->polls = false;
+	loop->poll_ns = 0;
 	/* what was posted before the end still runs: callers may wait for it */
 	run_posted(loop);
 }

@@ -27,7 +27,7 @@ struct loop {
 	struct list posted;
 	struct list timers;	/* ascending deadline, loop thread only */
 	struct list pollers;	/* loop thread only */
-	bool polls;		/* looks a while before it sleeps */
+	uint64_t poll_ns;	/* looks so long before it sleeps */
 };
 
 /* Embedded in its owner; fd is not owned. */
@@ -81,7 +81,7 @@ void loop_poller_add(struct loop *loop, struct loop_poller *p);
 void loop_poller_del(struct loop_poller *p);
 static inline bool loop_polls(const struct loop *loop)
 {
-	return loop->polls;
+	return loop->poll_ns;
 }
 
 /* Run fn(arg) in the loop's thread, in the order of the posts. */

@@ -100,7 +100,7 @@ static void events_are_served_while_it_looks(void **state)
 	struct test *t = *state;
 
 	t->quiet = true;
-	t->loop.polls = true;
+	t->loop.poll_ns = NSEC_PER_MSEC;
 	loop_poller_add(&t->loop, &t->poller);
 	t->stop_arms = 1;
 	loop_run(&t->loop);
@@ -113,7 +113,7 @@ static void it_sleeps_only_if_nothing_came_meanwhile(void **state)
 	struct test *t = *state;
 
 	t->quiet = t->found = true;
-	t->loop.polls = true;
+	t->loop.poll_ns = NSEC_PER_MSEC;
 	loop_poller_add(&t->loop, &t->poller);
 	t->stop_arms = 5;
 	loop_run(&t->loop);

@@ -422,7 +422,7 @@ static void loop_that_looks_needs_no_notification(void **state)
 		.g = g,
 	};
 
-	g->env.loop.polls = true;
+	g->env.loop.poll_ns = NSEC_PER_MSEC;
 	loop_poller_add(&g->env.loop, &w.poller);
 	add(g, VIRTIO_BLK_T_IN, 0, 512);	/* and no notification */
 	loop_run(&g->env.loop);
