@@ -12,7 +12,25 @@
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
+#define DEAD_NS (5 * NSEC_PER_SEC)
+
 /* -- actions ------------------------------------------------------------- */
+
+/* Behind a dry run the real one may follow at once: not before the destination
+ * has destroyed its copy, for it would be busy. */
+static void await_dead(struct migration_source *s)
+{
+	uint64_t deadline = now_ns() + DEAD_NS;
+	struct error ignored = ERROR_INIT;
+	bool dead = false;
+	struct message m;
+
+	while (!dead && !message_await(&s->control, &m, -1, deadline,
+				       &ignored)) {
+		dead = m.type == WIRE_DEAD;
+		message_free(&m);
+	}
+}
 
 /* Tell the destination to forget the job. The link may be gone: no matter. */
 static void abandon(void *ctx)
@@ -28,6 +46,8 @@ static void abandon(void *ctx)
 		(void)!message_send_job(&s->control, WIRE_CANCEL, &s->job,
 					s->err.msg, now_ns() + NSEC_PER_SEC,
 					&ignored);
+	if (s->control.fd >= 0 && s->cfg.params.dry_run)
+		await_dead(s);
 }
 
 /* The link may be dead without knowing it: ask over a new one. */

@@ -86,11 +86,12 @@ static uint64_t present_pages(const struct memory *mem)
 	return sum;
 }
 
-/* What the whole first round would have sent. */
-static uint64_t whole_round(struct migration_source *s, uint64_t sent)
+/* What the whole first round would have sent; @all pages hold anything. */
+static uint64_t whole_round(struct migration_source *s, uint64_t sent,
+			    uint64_t all)
 {
 	struct migration_stats now;
-	uint64_t all = present_pages(&s->cfg.vm->mem), done;
+	uint64_t done;
 
 	migration_source_stats(s, &now);
 	done = now.constant_pages + now.normal_pages;
@@ -122,14 +123,16 @@ static int sample(struct migration_source *s, struct forecast_curve *guest)
 
 int source_try(struct migration_source *s, struct policy_round *line)
 {
-	struct forecast_curve guest = { .memory = s->cfg.vm->mem.size };
+	/* what it has never touched is hardly what it writes to all the time */
+	uint64_t pages = present_pages(&s->cfg.vm->mem);
+	struct forecast_curve guest = { .memory = pages << PAGE_SHIFT };
 	struct forecast_model model;
 	int ret = sample(s, &guest);
 
 	if (ret < 0)
 		return ret;
 	model = model_of(s, line, &guest);
-	model.first = whole_round(s, line->sent);
+	model.first = whole_round(s, line->sent, pages);
 	keep(s, MIGRATION_BY_DRY_RUN, &model);
 	return 0;
 }
