@@ -10,6 +10,7 @@
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
+#define PIECE (64 * KIB)	/* a bit of filled[] */
 #define FLUSH_EVERY (64 * MIB)	/* so that the last flush finds little */
 #define ZERO_BYTES (1 * GIB)	/* of one request */
 #define LOOK_NS (10 * NSEC_PER_SEC)	/* for what the disks hold */
@@ -122,7 +123,7 @@ static int open_disk(struct disk_recv *dr, unsigned int i, struct vm_disk *d,
 	ret = check_empty(dr, d, err);
 	if (ret < 0)
 		return ret;
-	dr->filled[i] = calloc(bits_longs(d->size / DISK_RUN_BYTES + 1),
+	dr->filled[i] = calloc(bits_longs(d->size / PIECE + 1),
 			       sizeof(long));
 	return dr->filled[i] ? 0 : error_set(err, ENOMEM, "no memory");
 }
@@ -216,9 +217,9 @@ static int flush(struct disk_recv *dr, unsigned int disk, struct error *err)
 static void note_filled(struct disk_recv *dr, const struct disk_run *run)
 {
 	unsigned long *map = dr->filled[run->disk];
-	uint64_t b = run->offset / DISK_RUN_BYTES;
+	uint64_t b = run->offset / PIECE;
 
-	for (; map && b * DISK_RUN_BYTES < run->offset + run->len; b++)
+	for (; map && b * PIECE < run->offset + run->len; b++)
 		map[b / LONG_BITS] |= 1ul << (b % LONG_BITS);
 }
 
@@ -248,33 +249,38 @@ static int recv_data(struct disk_recv *dr, const struct disk_run *run,
 	return flush(dr, run->disk, err);
 }
 
-/* Only what may be other than zero is written. */
+/* The next bytes of [*at, end) that may be other than zero: how many. */
+static uint64_t next_filled(const unsigned long *map, uint64_t *at,
+			    uint64_t end)
+{
+	uint64_t last = (end - 1) / PIECE + 1, b = last;
+
+	if (map) {
+		b = bits_next(map, *at / PIECE, last);
+		*at = MAX(*at, b * PIECE);
+		while (b < last && map[b / LONG_BITS] >> (b % LONG_BITS) & 1)
+			b++;
+	}
+	return *at < end ? MIN(MIN(b * PIECE, end) - *at, ZERO_BYTES) : 0;
+}
+
+/* Nothing is written where nothing else was before. */
 static int recv_zero(struct disk_recv *dr, const struct disk_run *run,
 		     struct error *err)
 {
-	const unsigned long *map = dr->filled[run->disk];
 	uint64_t at = run->offset, end = at + run->len, n;
-	int ret = 0;
 
-	for (; at < end && ret == 0; at += n) {
-		uint64_t last = (end - 1) / DISK_RUN_BYTES + 1;
-		struct disk_slot *slot;
+	while (at < end &&
+	       (n = next_filled(dr->filled[run->disk], &at, end))) {
+		struct disk_slot *slot = get_slot(dr, err);
 
-		if (map)
-			at = MAX(at, bits_next(map, at / DISK_RUN_BYTES, last) *
-				     DISK_RUN_BYTES);
-		if (at >= end)
-			break;
-		n = map ? align_down(at, DISK_RUN_BYTES) + DISK_RUN_BYTES - at :
-			  ZERO_BYTES;
-		n = MIN(n, end - at);
-		slot = get_slot(dr, err);
 		if (!slot)
 			return -err->code;
 		disk_slot_start(slot, dr->disk[run->disk], VM_DISK_WRITE_ZEROES,
 				at, n);
+		at += n;
 	}
-	return ret;
+	return 0;
 }
 
 static int answer(struct disk_recv *dr, const struct disk_run *run,

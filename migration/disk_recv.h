@@ -21,7 +21,7 @@
 struct disk_recv {
 	struct wire_disks disks;	/* n 0: none is copied */
 	struct vm_disk *disk[DISK_MAX];
-	/* of DISK_RUN_BYTES: what may be other than zero; NULL: all may */
+	/* 64 KiB a bit: what may be other than zero; NULL: all may */
 	unsigned long *filled[DISK_MAX];
 	struct channel channel;		/* owned */
 	struct disk_slots *slots;
