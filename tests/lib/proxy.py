@@ -86,13 +86,15 @@ class Link:
         """All bytes of whole frames in the buffer, each asked about."""
         self.buf[direction] += data
         out = b''
-        while len(self.buf[direction]) >= HEADER.size:
+        while self.buf[direction]:
             if self.role in (2, 4) and self.seen_hello(direction):
                 data, self.buf[direction] = self.buf[direction], b''
                 data = self.proxy.asked(self, direction,
                                         'PAGES' if self.role == 2 else
                                         'BLOCKS', data)
                 return CUT if data is CUT else out + data
+            if len(self.buf[direction]) < HEADER.size:
+                break
             head = HEADER.unpack_from(self.buf[direction])
             size = HEADER.size + head[5]
             if len(self.buf[direction]) < size:
