@@ -7,7 +7,7 @@
 #include "migration/wire.h"
 
 /* How long a peer may be silent, and a message be on its way. */
-#define MESSAGE_IDLE_NS (8 * NSEC_PER_SEC)
+#define MESSAGE_IDLE_NS (7 * NSEC_PER_SEC)
 
 struct message {
 	enum wire_type type;

@@ -13,7 +13,7 @@
 #define CONNECT_NS (8 * NSEC_PER_SEC)
 #define ACCEPT_NS (60 * NSEC_PER_SEC)
 #define BULK_NS (30 * NSEC_PER_SEC)
-#define ROUND_NS (60 * NSEC_PER_SEC)
+#define ROUND_NS (30 * NSEC_PER_SEC)
 #define STATE_NS (4 * NSEC_PER_MSEC)
 #define VCPU_NS (200 * NSEC_PER_USEC)
 #define TRY_NS NSEC_PER_SEC

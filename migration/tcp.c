@@ -14,11 +14,11 @@
 #include "migration/channel.h"
 #include "vmm/base/util.h"
 
-/* A dead peer is found in 8 seconds, idle or not. */
-#define KEEP_IDLE_S 4
+/* A dead peer is found in 7 seconds, idle or not. */
+#define KEEP_IDLE_S 3
 #define KEEP_INTERVAL_S 2
 #define KEEP_COUNT 2
-#define USER_TIMEOUT_MS 8000
+#define USER_TIMEOUT_MS 7000
 #define LAN_RTT_US 2000
 
 struct host_port {
