@@ -33,10 +33,20 @@ static void mark(struct vm_disk *d, uint64_t offset, uint64_t len)
 	uint64_t first = offset >> d->shift;
 	uint64_t end = ((offset + len - 1) >> d->shift) + 1;
 
+	/* it has grown since: whoever copies it learns that at the end */
+	end = MIN(end, ((d->size - 1) >> d->shift) + 1);
 	for (uint64_t b = first; b < end; b++)
 		d->dirty[b / WORD_BITS] |= 1ul << (b % WORD_BITS);
 	d->first = MIN(d->first, first);
 	d->end = MAX(d->end, end);
+}
+
+void vm_disk_resized(struct vm_disk *d, uint64_t size)
+{
+	pthread_mutex_lock(&d->lock);
+	if (!d->dirty)
+		d->size = size;
+	pthread_mutex_unlock(&d->lock);
 }
 
 void vm_disk_write_begin(struct vm_disk *d, struct vm_disk_write *w)

@@ -85,6 +85,9 @@ struct vm_disk {
 void vm_disk_init(struct vm_disk *d, const struct vm_disk_ops *ops,
 		  struct loop *loop, const char *id);
 void vm_disk_exit(struct vm_disk *d);
+/* It is larger or smaller now. A copy that is under way keeps to the size that
+ * it began with, and the other side will refuse a disk of that size. */
+void vm_disk_resized(struct vm_disk *d, uint64_t size);
 
 /* -- for the device. A write begins before it is submitted, and has ended when
  * it has landed or failed, but the guest does not know it yet. */

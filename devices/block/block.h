@@ -69,6 +69,8 @@ struct block_options {
 struct block_events {
 	void (*lost)(void *arg, const char *why);	/* waiting, retrying */
 	void (*found)(void *arg);			/* back, replayed */
+	/* block.size changed while active; may be NULL */
+	void (*resized)(void *arg);
 	void *arg;
 };
 

@@ -109,6 +109,8 @@ static void on_resize(struct rbd_disk *d)
 		 d->name, (unsigned long long)size,
 		 (unsigned long long)d->blk.size);
 	d->want_size = d->blk.size = size;
+	if (d->blk.active && d->events.resized)
+		d->events.resized(d->events.arg);
 }
 
 static struct rbd_io *next_done(struct rbd_disk *d)

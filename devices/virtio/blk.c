@@ -465,6 +465,20 @@ static void blk_lost(void *arg, const char *why)
 	env->request(env, VM_REQUEST_DISK_LOST, 0);
 }
 
+/* The driver reads the capacity again (section 5.2.5). */
+static void blk_resized(void *arg)
+{
+	struct virtio_blk *blk = arg;
+	struct virtio_device *v = &blk->v;
+
+	device_lock(&v->dev);
+	blk->capacity = blk->backend->size / SECTOR;
+	vm_disk_resized(&blk->disk, blk->backend->size);
+	if (virtio_ready(v))
+		virtio_config_changed(v);
+	device_unlock(&v->dev);
+}
+
 static void blk_found(void *arg)
 {
 	struct virtio_blk *blk = arg;
@@ -544,7 +558,8 @@ static int blk_open(struct virtio_blk *blk, struct device_env *env,
 		    struct error *err)
 {
 	struct block_events events = {
-		.lost = blk_lost, .found = blk_found, .arg = blk
+		.lost = blk_lost, .found = blk_found,
+		.resized = blk_resized, .arg = blk
 	};
 	int ret = block_open(&blk->backend, &blk->opt, &events, env->loop,
 			     env->log, err);

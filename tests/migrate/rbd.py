@@ -25,7 +25,7 @@ NEEDED = ('ceph-mon', 'ceph-osd', 'ceph', 'rbd', 'monmaptool')
 def ceph_start():
     """Its ceph.conf; ends with this process."""
     where = tempfile.mkdtemp(prefix='godwit-ceph-')
-    env = dict(os.environ, PORT=str(13300 + os.getpid() % 400 * 40))
+    env = dict(os.environ, AUTH='cephx', PORT=str(13300 + os.getpid() % 400 * 40))
 
     def end():
         subprocess.run([f'{ROOT}/tests/rig/ceph', 'stop', where], env=env,
@@ -82,6 +82,52 @@ def the_driver_keeps_its_promises_on_ceph(host):
         env=dict(os.environ, GODWIT_CEPH_CONF=os.environ['CEPH_CONF']))
     text = (done.stdout + done.stderr).decode()
     assert done.returncode == 0 and 'SKIP' not in text, text
+
+
+def key(host, user):
+    """A user who may use images and nothing else; where his key is."""
+    path = host.path(user + '.keyring')
+    subprocess.run(['ceph', 'auth', 'get-or-create', 'client.' + user, 'mon',
+                    'profile rbd', 'osd', 'profile rbd pool=rbd', '-o', path],
+                   check=True, capture_output=True)
+    return path
+
+
+def a_user_with_a_key_of_his_own_may_move_it(host):
+    name, disk = make_image(host)
+    disk = disk.replace(',id=', f':id=guest:keyring={key(host, "guest")},id=')
+    vm = boot(host, disk)
+    there = host.listen('--disk', disk)
+    moved(vm, there)
+    goes_on(there)
+    assert lockers(name) == [address(there)], lockers(name)
+
+
+def without_a_key_it_is_refused_by_name(host):
+    _, disk = make_image(host)
+    disk = disk.replace(',id=', f':id=nobody:keyring={host.path("no")},id=')
+    second = subprocess.run(
+        [GODWIT, 'run', '--kernel', f'{GUESTS}/blk.elf', '--serial', 'null',
+         '--control', host.path('second'), '--disk', disk],
+        env=host.env, capture_output=True, check=False, timeout=LIMIT)
+    assert second.returncode == 1, second
+    assert b'client.nobody' in second.stderr, second.stderr
+
+
+def an_image_in_a_namespace_moves_with_its_new_size(host):
+    name, disk = make_image(host)
+    where = f'{name}-ns/{name}'
+    for words in (['namespace', 'create', f'rbd/{name}-ns'],
+                  ['create', '--size', '4M', f'rbd/{where}']):
+        subprocess.run(['rbd', *words], check=True)
+    disk = disk.replace(f'rbd/{name}', f'rbd/{where}')
+    vm = boot(host, disk)
+    subprocess.run(['rbd', 'resize', '--no-progress', '--size', '8M',
+                    f'rbd/{where}'], check=True)
+    until(lambda: 'has 8388608 bytes now' in vm.said(), vm.said)
+    there = host.listen('--disk', disk)
+    moved(vm, there)
+    goes_on(there)
 
 
 def leave(vm):
@@ -183,6 +229,9 @@ def lock_break_shuts_a_live_holder_out(host):
 CLAIMS = [
     the_driver_keeps_its_promises_on_ceph,
     the_lock_is_with_the_side_that_runs_and_no_record_is_lost,
+    a_user_with_a_key_of_his_own_may_move_it,
+    without_a_key_it_is_refused_by_name,
+    an_image_in_a_namespace_moves_with_its_new_size,
     a_refused_move_leaves_the_lock_where_it_was,
     a_live_holder_is_named_and_left_alone,
     a_killed_holder_is_blocklisted_and_its_lock_taken,

@@ -16,6 +16,7 @@
 #include "tests/lib/mem_block.h"
 #include "tests/lib/virtio_guest.h"
 #include "vmm/base/byteorder.h"
+#include "vmm/disk.h"
 
 #define DISK MIB
 #define SECTORS (DISK / 512)
@@ -432,6 +433,51 @@ static void loop_that_looks_needs_no_notification(void **state)
 	assert_int_equal(w.flags_armed, 0);
 }
 
+static void new_size_is_told_by_an_interrupt(void **state)
+{
+	struct guest *g = *state;
+	struct mem_block *m = mem_block_last();
+	unsigned int before = guest_pulses(g);
+	uint32_t generation = guest_reg(g, VIRTIO_MMIO_CONFIG_GENERATION);
+
+	m->blk.size /= 2;
+	m->events.resized(m->events.arg);
+	assert_int_equal(config(g, 0, 4), SECTORS / 2);
+	assert_int_equal(guest_pulses(g), before + 1);
+	assert_true(guest_reg(g, VIRTIO_MMIO_INTERRUPT_STATUS) &
+		    VIRTIO_MMIO_INT_CONFIG);
+	assert_int_not_equal(guest_reg(g, VIRTIO_MMIO_CONFIG_GENERATION),
+			     generation);
+	assert_int_equal(request(g, VIRTIO_BLK_T_IN, SECTORS / 2, 512),
+			 VIRTIO_BLK_S_IOERR);
+}
+
+static void nobody(void *arg)
+{
+}
+
+/* What was copied when it was small has no marks for the rest. */
+static void disk_that_grows_while_it_is_copied_is_marked_within_bounds(void **state)
+{
+	struct guest *g = *state;
+	struct mem_block *m = mem_block_last();
+	struct vm_disk *d = g->dev->class->disk(g->dev);
+	struct error err = ERROR_INIT;
+	unsigned long marks[64] = { 0 };
+	uint64_t first, end;
+
+	m->blk.size /= 4;
+	m->events.resized(m->events.arg);
+	assert_int_equal(vm_disk_track(d, nobody, NULL, &err), 0);
+	m->blk.size *= 4;
+	m->events.resized(m->events.arg);
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, SECTORS - 1, 512),
+			 VIRTIO_BLK_S_OK);
+	vm_disk_take(d, marks, &first, &end);
+	assert_true(end <= DISK / 4 / 4096);
+	vm_disk_untrack(d);
+}
+
 static void lost_disk_is_reported(void **state)
 {
 	struct guest *g = *state;
@@ -677,6 +723,8 @@ int main(void)
 		T(request_completes_after_stop),
 		T(request_of_before_a_reset_is_not_told),
 		T(loop_that_looks_needs_no_notification),
+		T(new_size_is_told_by_an_interrupt),
+		T(disk_that_grows_while_it_is_copied_is_marked_within_bounds),
 		T(lost_disk_is_reported),
 		T(state_round_trips),
 		T(disk_of_another_size_is_refused),
