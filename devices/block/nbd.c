@@ -297,7 +297,8 @@ static struct nbd_io *new_io(struct nbd_disk *d, struct block_request *req)
 	if (req->niov == 1)
 		io->data = req->iov[0].iov_base;
 	else if (req->niov)
-		io->data = io->bounce = malloc(req->len);
+		io->data = io->bounce = req->op == BLOCK_READ ?
+					calloc(1, req->len) : malloc(req->len);
 	if (req->niov && !io->data) {
 		free(io);
 		return NULL;
@@ -312,6 +313,8 @@ static void nbd_submit(struct block *blk, struct block_request *req)
 {
 	struct nbd_disk *d = to_nbd(blk);
 
+	if (nbd_split(blk, req))
+		return;
 	req->result = d->given_up ? BLOCK_LOST : -ENOMEM;
 	if (d->given_up || !new_io(d, req)) {
 		loop_post(d->loop, refuse, req);
@@ -396,6 +399,7 @@ static void drop_all(struct list *head)
 		struct nbd_io *io = first_io(head);
 
 		list_del(&io->req->link);
+		nbd_split_drop(io->req);
 		free(io->bounce);
 		free(io);
 	}

@@ -102,6 +102,13 @@ bool nbd_link_is_down(const struct nbd_disk *d);
 struct nbd_conn *nbd_link_next(struct nbd_disk *d);
 void nbd_link_init(struct nbd_disk *d);
 
+/* nbd_split.c */
+
+/* Submit @req as several requests instead, if that is cheaper. */
+bool nbd_split(struct block *blk, struct block_request *req);
+/* @req is never completed: forget what it was a part of. */
+void nbd_split_drop(struct block_request *req);
+
 /* nbd.c */
 
 /* The link is gone: everything that was in flight waits again. */

@@ -128,6 +128,9 @@ int nbd_conn_begin(struct nbd_conn *c, struct error *err)
 	struct nbd_disk *d = c->disk;
 
 	c->h = d->nbd.create();
+	/* what a server leaves out shows the guest its own memory, or zeroes */
+	if (c->h)
+		d->nbd.set_pread_initialize(c->h, false);
 	if (!c->h || d->nbd.aio_connect_uri(c->h, d->uri) < 0)
 		return refused(d, err);
 	c->used = true;

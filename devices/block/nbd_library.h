@@ -14,6 +14,7 @@
 /* What of libnbd is used here; the types are those of its header. */
 #define NBD_LIBRARY(X)							\
 	X(create) X(close) X(get_error) X(get_errno) X(poll)		\
+	X(set_pread_initialize)						\
 	X(get_size) X(get_block_size) X(is_read_only)			\
 	X(can_flush) X(can_trim) X(can_zero) X(can_multi_conn)		\
 	X(aio_connect_uri) X(aio_disconnect) X(aio_get_fd)		\

@@ -280,6 +280,54 @@ static void a_request_of_several_buffers_is_gathered(void **state)
 	assert_memory_equal(in + 512, out + 1536, 1536);
 }
 
+/* The buffer's second half, then its first, as one request; @io was used. */
+static void submit_halves(struct rig *r, struct disk_io *io, enum block_op op,
+			  uint8_t *buf, size_t len, struct iovec iov[2])
+{
+	iov[0] = (struct iovec){ buf + len / 2, len / 2 };
+	iov[1] = (struct iovec){ buf, len / 2 };
+	io->finished = false;
+	io->req.op = op;
+	io->req.offset = 512;
+	io->req.len = len;
+	io->req.iov = iov;
+	io->req.niov = 2;
+	block_submit(r->d.blk, &io->req);
+}
+
+static void a_request_of_large_buffers_is_whole(void **state)
+{
+	size_t len = 256 * KIB;
+	uint8_t *buf = malloc(2 * len);
+	struct rig *r = *state;
+	struct iovec iov[2];
+	struct disk_io io;
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_disk(r);
+	fill(buf, len, 7);
+	disk_submit(&r->d, &io, BLOCK_FLUSH, 0, NULL, 0);
+	assert_int_equal(disk_wait(&r->d, &io), 0);
+	submit_halves(r, &io, BLOCK_WRITE, buf, len, iov);
+	assert_int_equal(disk_wait(&r->d, &io), 0);
+	assert_int_equal(disk_do(&r->d, BLOCK_READ, 512, buf + len, len), 0);
+	assert_memory_equal(buf + len, buf + len / 2, len / 2);
+	assert_memory_equal(buf + 3 * len / 2, buf, len / 2);
+	memset(buf, 0, len);
+	submit_halves(r, &io, BLOCK_READ, buf, len, iov);
+	assert_int_equal(disk_wait(&r->d, &io), 0);
+	assert_memory_equal(buf + len, buf + len / 2, len / 2);
+	assert_memory_equal(buf + 3 * len / 2, buf, len / 2);
+	/* one that is on its way when the disk is closed is forgotten */
+	stop(r, SIGKILL);
+	submit_halves(r, &io, BLOCK_READ, buf, len, iov);
+	assert_false(io.finished);
+	block_close(r->d.blk);
+	r->d.blk = NULL;
+	free(buf);
+}
+
 static void a_flush_completes_whatever_its_length_says(void **state)
 {
 	struct rig *r = *state;
@@ -341,12 +389,17 @@ static void a_server_s_error_fails_the_request(void **state)
 		(char[]){ "8M" }, (char[]){ "error-pread-rate=1" },
 		(char[]){ "error=ENOSPC" }, NULL
 	};
-	uint8_t buf[512];
+	uint8_t buf[512], large[128 * KIB];
+	struct iovec iov[2];
+	struct disk_io io;
 
 	need("nbdkit");
 	start(r, argv);
 	open_disk(r);
-	assert_int_equal(disk_do(&r->d, BLOCK_READ, 0, buf, 512), -ENOSPC);
+	disk_submit(&r->d, &io, BLOCK_READ, 0, buf, 512);
+	assert_int_equal(disk_wait(&r->d, &io), -ENOSPC);
+	submit_halves(r, &io, BLOCK_READ, large, sizeof(large), iov);
+	assert_int_equal(disk_wait(&r->d, &io), -ENOSPC);
 	assert_int_equal(r->d.lost, 0);
 }
 
@@ -695,6 +748,7 @@ int main(void)
 		TEST(qemu_nbd_keeps_bytes),
 		TEST(a_poor_server_makes_the_same_disk),
 		TEST(a_request_of_several_buffers_is_gathered),
+		TEST(a_request_of_large_buffers_is_whole),
 		TEST(a_flush_completes_whatever_its_length_says),
 		TEST(a_readonly_export_refuses_a_writable_disk),
 		TEST(a_readonly_disk_reads_a_readonly_export),
