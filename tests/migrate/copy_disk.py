@@ -207,6 +207,35 @@ def the_time_limit_holds_for_disks(host):
     goes_on(a)
 
 
+def a_dry_run_copies_nothing_and_names_what_would_be_refused(host):
+    a = write_load(host, image(host, 'a', 32 * MIB, 8 * MIB))
+    there, full = image(host, 'b', 32 * MIB), image(host, 'c', 32 * MIB, 512)
+    b = host.listen('--disk', there + ',id=d')
+    report = a.migrate(b.uri, copy_disk='d', x_dry_run=True)
+    assert report['status'] == 'cancelled', report
+    assert os.stat(there).st_blocks == 0, os.stat(there)
+    c = host.listen('--disk', full + ',id=d')
+    report = a.migrate(c.uri, copy_disk='d', x_dry_run=True)
+    assert 'overwrite=on' in report['error-desc'], report
+    goes_on(a)
+    moved(a, b, copy_disk='d', verify=True)
+    goes_on(b)
+
+
+def by_tls_a_disk_is_copied_too(host):
+    keys = host.path('keys')
+    with open(keys, 'w', encoding='ascii') as f:
+        f.write('qemu:' + '5a' * 32 + '\n')
+    os.chmod(keys, 0o600)
+    here, there = image(host, 'a', 32 * MIB, 8 * MIB), image(host, 'b', 32 * MIB)
+    a = write_load(host, here)
+    b = host.listen('--disk', there + ',id=d', '--tls', 'psk=' + keys,
+                    uri='tcp:127.0.0.1:0')
+    report = moved(a, b, copy_disk='d', verify=True, x_tls='psk=' + keys)
+    assert report['x-job']['disks'][0]['copied'] >= 8 * MIB, report
+    goes_on(b)
+
+
 CLAIMS = [
     copied_under_load_the_images_are_equal_at_the_hand_over,
     written_faster_than_the_link_a_disk_still_gets_across,
@@ -221,6 +250,8 @@ CLAIMS = [
     cancelled_while_copying_the_guest_runs_on,
     killed_while_copying_a_destination_costs_nothing,
     the_time_limit_holds_for_disks,
+    a_dry_run_copies_nothing_and_names_what_would_be_refused,
+    by_tls_a_disk_is_copied_too,
 ]
 
 if __name__ == '__main__':
