@@ -50,11 +50,10 @@ static const uint32_t table[256] = {
 
 uint32_t crc32c(uint32_t crc, const void *buf, size_t len)
 {
-	const uint8_t *p = buf, *end = p + len;
+	const uint8_t *p = buf;		/* may be NULL, of no bytes */
 
 	crc = ~crc;
-	p += crc32c_cpu(&crc, p, len);
-	while (p < end)
-		crc = table[(crc ^ *p++) & 0xff] ^ (crc >> 8);
+	for (size_t i = crc32c_cpu(&crc, p, len); i < len; i++)
+		crc = table[(crc ^ p[i]) & 0xff] ^ (crc >> 8);
 	return ~crc;
 }
