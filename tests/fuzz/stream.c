@@ -7,10 +7,13 @@
  *   1  runs of pages as they are
  *   2  one control message: type, then its payload; its header is made right
  *   3  runs whose header checksums are made right
+ *   4  runs of disks as they are
+ *   5  runs of disks whose checksums are made right
  *
- * 2 and 3 get past the checksums, which a fuzzer can't guess. The claim is that
- * nothing is read or written outside of its bounds and everything comes to an
- * end; a page outside of guest memory would be an AddressSanitizer report.
+ * 2, 3 and 5 get past the checksums, which a fuzzer can't guess. The claim is
+ * that nothing is read or written outside of its bounds and everything comes
+ * to an end; a page outside of guest memory, or a byte outside of a disk, would
+ * be an AddressSanitizer report.
  */
 #include <poll.h>
 #include <stdbool.h>
@@ -20,9 +23,11 @@
 
 #include "migration/crc32c.h"
 #include "migration/destination_private.h"
+#include "migration/disk_recv.h"
 #include "migration/message.h"
 #include "migration/ram_recv.h"
 #include "migration/wire.h"
+#include "tests/lib/mem_disk.h"
 #include "vmm/base/byteorder.h"
 #include "vmm/state/state.h"
 
@@ -36,6 +41,7 @@ static void decode(const struct message *m)
 	char text[WIRE_MAX_TEXT + 1];
 	struct error err = ERROR_INIT;
 	struct wire_hello hello;
+	struct wire_disks disks;
 	struct wire_offer offer;
 	struct wire_round round;
 	struct wire_state state;
@@ -45,6 +51,7 @@ static void decode(const struct message *m)
 	uint32_t channels;
 
 	(void)!wire_hello_decode(m->payload, m->len, &hello, &err);
+	(void)!wire_disks_decode(m->payload, m->len, &disks, &err);
 	(void)!wire_accept_decode(m->payload, m->len, &channels, &err);
 	(void)!wire_round_decode(m->payload, m->len, &round, &err);
 	(void)!wire_prepared_decode(m->payload, m->len, &prepared, &err);
@@ -152,10 +159,65 @@ static void fuzz_true_runs(const uint8_t *data, size_t size)
 	fuzz_runs(buf, size);
 }
 
+static void fuzz_disk_runs(const uint8_t *data, size_t size)
+{
+	static const struct wire_disks disks = {
+		.n = 2, .disk = { { "one", MEM_DISK_SIZE },
+				  { "two", MEM_DISK_SIZE } },
+	};
+	struct error err = ERROR_INIT;
+	struct channel a, b;
+	struct mem_side side;
+	struct disk_recv dr;
+
+	mem_side_init(&side, 2);
+	/* no search for data; "two" starts as known to be empty */
+	side.disk[0].d.overwrite = true;
+	side.disk[1].hole_end = MEM_DISK_SIZE;
+	disk_recv_init(&dr);
+	if (disk_recv_open(&dr, (struct vm *)(void *)&side, &mem_side_ops,
+			   &disks, -1, &err) == 0 &&
+	    channel_pair(&a, &b, &err) == 0) {
+		if (disk_recv_add(&dr, &b, &err) == 0) {
+			feed(&a, data, size);
+			channel_finish(&a);
+			pthread_join(dr.thread, NULL);
+			dr.started = false;
+		}
+		channel_close(&a);
+	}
+	disk_recv_exit(&dr);
+	mem_side_exit(&side);
+}
+
+/* The same as for pages; the bytes' checksum, too. */
+static void fuzz_true_disk_runs(const uint8_t *data, size_t size)
+{
+	static uint8_t buf[INPUT_MAX];
+	size_t at = 0;
+
+	memcpy(buf, data, size);
+	while (at + DISK_RUN_HEADER <= size) {
+		uint8_t *head = buf + at;
+		uint64_t len = get_be64(head + 16);
+
+		at += DISK_RUN_HEADER;
+		len = MIN(len, size - at);
+		put_be32(head, DISK_RUN_MAGIC);
+		if (get_be16(head + 4) == DISK_RUN_DATA) {
+			put_be32(head + 32, crc32c(0, buf + at, len));
+			at += len;
+		}
+		put_be32(head + 36, crc32c(0, head, 36));
+	}
+	fuzz_disk_runs(buf, size);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const reader[])(const uint8_t *data, size_t size) = {
 		fuzz_messages, fuzz_runs, fuzz_payload, fuzz_true_runs,
+		fuzz_disk_runs, fuzz_true_disk_runs,
 	};
 
 	if (size < 1 || size > INPUT_MAX)

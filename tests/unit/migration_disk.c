@@ -21,32 +21,14 @@
 #include "migration/crc32c.h"
 #include "migration/disk_recv.h"
 #include "migration/disk_send.h"
+#include "tests/lib/mem_disk.h"
 #include "vmm/base/fd.h"
 
-#define SIZE (8 * MIB + 3 * 512)
+#define SIZE MEM_DISK_SIZE
 #define WAIT_NS (60 * NSEC_PER_SEC)
 
-struct mem_disk {
-	struct vm_disk d;
-	pthread_mutex_t lock;		/* protects the rest */
-	uint8_t *data;
-	uint64_t hole_end;		/* a hole from 0 to here */
-	int64_t flip_at;		/* writes there lie; -1: none does */
-	bool hang;			/* keep the next request */
-	struct vm_disk_io *kept;
-	unsigned int reads, zeroes, flushes;
-	int error;			/* of each write */
-};
-
-struct side {
-	struct loop loop;
-	pthread_t thread;
-	struct mem_disk disk[2];
-	unsigned int ndisks;
-};
-
 struct rig {
-	struct side from, to;
+	struct mem_side from, to;
 	struct disk_send send;
 	struct disk_recv recv;
 	struct limiter limiter;
@@ -57,134 +39,6 @@ struct rig {
 	unsigned int seed;
 	_Atomic uint64_t writes;
 };
-
-static struct mem_disk *mem(struct vm_disk *d)
-{
-	return container_of(d, struct mem_disk, d);
-}
-
-static int carry_out(struct mem_disk *m, struct vm_disk_io *io)
-{
-	switch (io->op) {
-	case VM_DISK_READ:
-		m->reads++;
-		memcpy(io->buf, m->data + io->offset, io->len);
-		return 0;
-	case VM_DISK_WRITE:
-		if (m->error)
-			return m->error;
-		memcpy(m->data + io->offset, io->buf, io->len);
-		if (m->flip_at >= (int64_t)io->offset &&
-		    m->flip_at < (int64_t)(io->offset + io->len))
-			m->data[m->flip_at] ^= 1;
-		return 0;
-	case VM_DISK_WRITE_ZEROES:
-		m->zeroes++;
-		memset(m->data + io->offset, 0, io->len);
-		return 0;
-	case VM_DISK_FLUSH:
-		m->flushes++;
-		return 0;
-	}
-	return -EINVAL;
-}
-
-static void mem_submit(struct vm_disk *d, struct vm_disk_io *io)
-{
-	struct mem_disk *m = mem(d);
-	bool keep;
-	int ret = 0;
-
-	pthread_mutex_lock(&m->lock);
-	keep = m->hang;
-	if (keep)
-		m->kept = io;
-	else
-		ret = carry_out(m, io);
-	m->hang = false;
-	pthread_mutex_unlock(&m->lock);
-	if (!keep)
-		io->done(io, ret);
-}
-
-static bool mem_has_data(struct vm_disk *d, uint64_t offset, uint64_t *len)
-{
-	struct mem_disk *m = mem(d);
-
-	*len = d->size - offset;
-	if (offset >= m->hole_end)
-		return true;
-	*len = m->hole_end - offset;
-	return false;
-}
-
-static int mem_activate(struct vm_disk *d, struct error *err)
-{
-	(void)d, (void)err;
-	return 0;
-}
-
-static const struct vm_disk_ops mem_ops = {
-	.submit = mem_submit,
-	.has_data = mem_has_data,
-	.activate = mem_activate,
-};
-
-static struct vm_disk *side_disk(struct vm *vm, unsigned int index)
-{
-	struct side *s = (struct side *)(void *)vm;
-
-	return index < s->ndisks ? &s->disk[index].d : NULL;
-}
-
-static const struct migration_vm_ops side_ops = { .disk = side_disk };
-
-static void *loop_thread(void *arg)
-{
-	loop_run(arg);
-	return NULL;
-}
-
-static void runs(void *arg)
-{
-	*(atomic_bool *)arg = true;
-}
-
-static void side_init(struct side *s, unsigned int ndisks)
-{
-	static const char *const id[] = { "one", "two" };
-	struct error err = ERROR_INIT;
-	atomic_bool running = false;
-
-	assert_int_equal(loop_init(&s->loop, &err), 0);
-	loop_post(&s->loop, runs, &running);
-	assert_int_equal(pthread_create(&s->thread, NULL, loop_thread,
-					&s->loop), 0);
-	while (!running)	/* a stop before that is lost */
-		sched_yield();
-	s->ndisks = ndisks;
-	for (unsigned int i = 0; i < ndisks; i++) {
-		struct mem_disk *m = &s->disk[i];
-
-		vm_disk_init(&m->d, &mem_ops, &s->loop, id[i]);
-		pthread_mutex_init(&m->lock, NULL);
-		m->d.size = SIZE;
-		m->data = calloc(1, SIZE);
-		m->flip_at = -1;
-	}
-}
-
-static void side_exit(struct side *s)
-{
-	loop_stop(&s->loop);
-	pthread_join(s->thread, NULL);
-	loop_exit(&s->loop);
-	for (unsigned int i = 0; i < s->ndisks; i++) {
-		vm_disk_exit(&s->disk[i].d);
-		pthread_mutex_destroy(&s->disk[i].lock);
-		free(s->disk[i].data);
-	}
-}
 
 /* -- the guest */
 
@@ -269,8 +123,8 @@ static void name_disks(struct rig *r)
 static void rig_init(struct rig *r, unsigned int ndisks)
 {
 	memset(r, 0, sizeof(*r));
-	side_init(&r->from, ndisks);
-	side_init(&r->to, ndisks);
+	mem_side_init(&r->from, ndisks);
+	mem_side_init(&r->to, ndisks);
 	limiter_init(&r->limiter, 0);
 	migration_progress_init(&r->progress);
 	disk_send_init(&r->send);
@@ -284,15 +138,15 @@ static void rig_exit(struct rig *r)
 {
 	disk_send_exit(&r->send);
 	disk_recv_exit(&r->recv);
-	side_exit(&r->from);
-	side_exit(&r->to);
+	mem_side_exit(&r->from);
+	mem_side_exit(&r->to);
 	migration_progress_exit(&r->progress);
 	limiter_exit(&r->limiter);
 }
 
 static int rig_open(struct rig *r)
 {
-	return disk_recv_open(&r->recv, (struct vm *)(void *)&r->to, &side_ops,
+	return disk_recv_open(&r->recv, (struct vm *)(void *)&r->to, &mem_side_ops,
 			      &r->send.disks, -1, &r->err);
 }
 
