@@ -271,19 +271,101 @@ static void source_retries_until_its_locks_are_free(void **state)
 	rig_exit(&r);
 }
 
+/* It writes to half of its memory faster than it can be sent. */
+static void rig_busy(struct rig *r)
+{
+	rig_init(r);
+	r->from->guest_pages = 1024;
+	r->from->guest_pause_us = 0;
+	r->scfg.params.bandwidth = 8 * MIB;
+	r->scfg.params.downtime_ms = 10;
+	r->scfg.params.timeout_s = 1;
+}
+
 static void guest_too_busy_to_converge_keeps_running(void **state)
 {
 	struct rig r;
 
 	(void)state;
-	rig_init(&r);
-	r.from->guest_pages = 1024;
-	r.from->guest_pause_us = 0;
-	r.scfg.params.bandwidth = 8 * MIB;
-	r.scfg.params.downtime_ms = 10;
-	r.scfg.params.timeout_s = 1;
+	rig_busy(&r);
 	rig_move(&r);
 	expect_stayed(&r, MIGRATION_FAILED, "--timeout");
+	rig_exit(&r);
+}
+
+static void guest_too_busy_to_converge_is_stopped_if_told_so(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_busy(&r);
+	r.scfg.params.on_timeout = POLICY_PAUSE;
+	rig_move(&r);
+	expect_moved(&r);
+	rig_exit(&r);
+}
+
+static void guest_stopped_for_too_much_work_comes_back(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_busy(&r);
+	r.scfg.params.on_timeout = POLICY_PAUSE;
+	r.model.fail_load = 1;
+	rig_move(&r);
+	expect_stayed(&r, MIGRATION_FAILED, "ier");
+	rig_exit(&r);
+}
+
+static void throttle_ends_with_the_migration(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_busy(&r);
+	r.scfg.params.auto_converge = true;
+	r.scfg.params.timeout_s = 4;
+	rig_move(&r);
+	expect_stayed(&r, MIGRATION_FAILED, "--timeout");
+	assert_in_range(r.from->most_throttle, 20, 99);
+	assert_int_equal(r.stats.most_throttle, r.from->most_throttle);
+	assert_int_equal(r.from->throttle, 0);
+	assert_int_equal(r.stats.throttle, 0);
+	rig_exit(&r);
+}
+
+static void dry_run_moves_nothing_and_the_next_is_served(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	r.scfg.params.dry_run = true;
+	rig_move(&r);
+	expect_stayed(&r, MIGRATION_CANCELLED, "dry run");
+	assert_int_equal(r.stats.forecast.by, MIGRATION_BY_DRY_RUN);
+	assert_int_equal(r.stats.forecast.run.end, POLICY_STOP);
+	assert_int_equal(r.stats.downtime_us, 0);
+	migration_source_destroy(r.s);
+	r.s = NULL;
+	r.scfg.params.dry_run = false;
+	rig_move(&r);
+	expect_moved(&r);
+	rig_exit(&r);
+}
+
+static void dry_run_can_be_cancelled(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	r.scfg.params.dry_run = true;
+	r.cancel_at = MIGRATION_STAGE_PRECOPY;
+	rig_move(&r);
+	expect_stayed(&r, MIGRATION_CANCELLED, "cancelled");
+	assert_int_equal(r.stats.forecast.by, MIGRATION_BY_NOBODY);
 	rig_exit(&r);
 }
 
@@ -312,6 +394,12 @@ int main(void)
 		cmocka_unit_test(disk_that_does_not_drain_resumes_the_source),
 		cmocka_unit_test(source_retries_until_its_locks_are_free),
 		cmocka_unit_test(guest_too_busy_to_converge_keeps_running),
+		cmocka_unit_test(
+			guest_too_busy_to_converge_is_stopped_if_told_so),
+		cmocka_unit_test(guest_stopped_for_too_much_work_comes_back),
+		cmocka_unit_test(throttle_ends_with_the_migration),
+		cmocka_unit_test(dry_run_moves_nothing_and_the_next_is_served),
+		cmocka_unit_test(dry_run_can_be_cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
