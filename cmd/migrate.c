@@ -49,6 +49,9 @@ static const struct option_spec options[] = {
 	{ "timeout", "SECONDS", "Time for all before the pause (default 0: until 30\n"
 	  "rounds in a row don't shrink)",
 	  .parse = option_u32, FIELD(timeout_s) },
+	{ "on-timeout", "abort|pause", "Then: let the guest go on here (default), or stop\n"
+	  "it until it is there, however long that is",
+	  .parse = option_on_timeout, FIELD(on_timeout) },
 	{ "tls", "DIR|psk=FILE[,id=NAME]",
 	  "By TLS: certificates in DIR, or a key of FILE\n"
 	  "(default: as `godwit run` was told)",
@@ -57,9 +60,6 @@ static const struct option_spec options[] = {
 	  "host of the URI)", .parse = option_string, FIELD(tls_name) },
 	{ "plain", NULL, "By plain TCP: on a network that you trust",
 	  .parse = option_bool, FIELD(plain) },
-	{ "on-timeout", "abort|pause", "Then: let the guest go on here (default), or stop\n"
-	  "it until it is there, however long that is",
-	  .parse = option_on_timeout, FIELD(on_timeout) },
 	{ "auto-converge", NULL, "Slow down a guest that writes faster than the\n"
 	  "network carries: 20 %, then 10 % more, up to 99 %",
 	  .parse = option_bool, FIELD(auto_converge) },
@@ -169,7 +169,8 @@ const struct command cmd_migrate = {
 	.summary = "Move a running VM to another host.",
 	.about = "URI is where a `godwit run --incoming URI` waits: tcp:HOST:PORT, with IPv6\n"
 		 "addresses in [brackets], or unix:PATH. Ctrl-C cancels: the VM runs on here.\n"
-		 "The exit status is 0 only when it runs on the other side.",
+		 "The exit status is 0 only when it runs on the other side, or with --dry-run\n"
+		 "when it would.",
 	COMMAND_OPTIONS(options),
 	.min_args = 2, .max_args = 2,
 	.run = migrate_main,
