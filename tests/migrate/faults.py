@@ -96,11 +96,12 @@ def settle(case, who):
         return case.a
     if case.a in case.killed and case.point not in i.EARLY:
         # it may have been given away: it is not booted before that is known
+        # (with BYE it is)
         if any(r.endswith('.source') for r in left_records(case)):
             side = '--there' if who == 'destination' else '--here'
             done = godwit(case, 'resolve', 'web', side)
             assert done.returncode == 0, done
-        elif who != 'destination':
+        elif who != 'destination' and case.point != 'BYE':
             raise Silent('killed, and no record of it')
     if case.report and case.report['x-job']['outcome'] == 'unknown':
         there = godwit(case, 'resolve', 'web', '--there')
