@@ -49,9 +49,10 @@ void confine_capabilities(void)
 int confine_init(struct confine *c, bool on, struct error *err)
 {
 	memset(c, 0, sizeof(*c));
-	c->on = on;
 	pthread_mutex_init(&c->lock, NULL);
-	return on ? confine_filter_make(c, err) : 0;
+	on = on && confine_filter_make(c, err) == 0;
+	c->on = on;
+	return -err->code;
 }
 
 void confine_exit(struct confine *c)

@@ -32,7 +32,8 @@ struct confine {
 
 /* Before any thread is made: gives up capabilities that nothing here wants. */
 void confine_capabilities(void);
-/* Make the filters, which takes milliseconds: not in a migration's pause. */
+/* Make the filters, which takes milliseconds: not in a migration's pause.
+ * -ENOTSUP: built without them; it is off then. */
 int confine_init(struct confine *c, bool on, struct error *err) __must_check;
 void confine_exit(struct confine *c);
 /*

@@ -6,5 +6,5 @@
 
 int confine_filter_make(struct confine *c, struct error *err)
 {
-	return error_set(err, ENOTSUP, "built without seccomp (CONFIG_SECCOMP); --seccomp off runs without");
+	return error_set(err, ENOTSUP, "built without seccomp (CONFIG_SECCOMP): this process is not confined");
 }

@@ -282,6 +282,11 @@ int instance_init(struct instance *inst, const struct run_config *config,
 	memcpy(inst->log.name, inst->name, sizeof(inst->log.name));
 	confine_capabilities();
 	ret = confine_init(&inst->confine, !config->no_seccomp, err);
+	if (ret == -ENOTSUP) {
+		log_warn(&inst->log, "%s", err->msg);
+		error_clear(err);
+		ret = 0;
+	}
 	if (!ret)
 		ret = loop_init(&inst->loop, err);
 	if (ret) {
