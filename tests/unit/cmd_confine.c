@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -103,13 +104,13 @@ static void change_user(void)
 static void open_file(void)
 {
 	if (open("/dev/null", O_RDONLY) < 0)
-		_exit(1);
+		_exit(errno == EPERM ? 1 : 2);
 }
 
 static void make_socket(void)
 {
 	if (socket(AF_UNIX, SOCK_STREAM, 0) < 0)
-		_exit(1);
+		_exit(errno == EPERM ? 1 : 2);
 }
 
 static void call_something_rare(void)
@@ -120,11 +121,15 @@ static void call_something_rare(void)
 
 static void work(void)
 {
+	time_t now = time(NULL);
+	struct tm tm;
+
 	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	free(malloc(1 << 20));
-	if (p == MAP_FAILED || munmap(p, 4096) || write(-1, "", 1) != -1 ||
+	/* as the RTC does */
+	if (!gmtime_r(&now, &tm) || p == MAP_FAILED || munmap(p, 4096) || write(-1, "", 1) != -1 ||
 	    errno != EBADF)
 		_exit(1);
 }
@@ -157,8 +162,8 @@ static void a_forbidden_call_kills_the_process(void **state)
 static void a_vcpu_opens_nothing(void **state)
 {
 	(void)state;
-	assert_int_equal(confined(open_file, true), -SIGSYS);
-	assert_int_equal(confined(make_socket, true), -SIGSYS);
+	assert_int_equal(confined(open_file, true), 1);
+	assert_int_equal(confined(make_socket, true), 1);
 }
 
 static void others_open_files_and_sockets(void **state)
