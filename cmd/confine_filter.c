@@ -81,15 +81,12 @@ static const int forbidden[] = {
 	S(delete_module), S(mount), S(umount), S(umount2), S(pivot_root),
 	S(chroot), S(move_mount), S(open_tree), S(fsopen), S(fsmount),
 	S(fsconfig), S(mount_setattr), S(setns), S(unshare), S(bpf),
-	S(perf_event_open), S(keyctl), S(add_key), S(request_key), S(reboot),
-	S(swapon), S(swapoff), S(settimeofday), S(clock_settime), S(adjtimex),
-	S(clock_adjtime), S(acct), S(quotactl), S(iopl), S(ioperm),
-	S(modify_ldt), S(personality), S(setuid), S(setgid), S(setreuid),
+	S(perf_event_open), S(reboot), S(swapon), S(swapoff), S(settimeofday),
+	S(clock_settime), S(adjtimex), S(clock_adjtime), S(acct), S(quotactl),
+	S(iopl), S(ioperm), S(modify_ldt), S(setuid), S(setgid), S(setreuid),
 	S(setregid), S(setresuid), S(setresgid), S(setgroups), S(setfsuid),
-	S(setfsgid), S(open_by_handle_at),
-	S(name_to_handle_at), S(syslog), S(vhangup), S(sethostname),
-	S(setdomainname), S(mknod), S(mknodat), S(chown), S(lchown),
-	S(fchownat),
+	S(setfsgid), S(open_by_handle_at), S(vhangup), S(sethostname),
+	S(setdomainname),
 };
 
 /* A call that this architecture doesn't have needs no rule. */
