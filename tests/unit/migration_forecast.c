@@ -272,6 +272,60 @@ static void what_it_would_take_is_enough(void **state)
 	assert_int_equal(f.end, POLICY_GIVE_UP);
 }
 
+/* guests/dirtier on a software KVM: what a dry run saw, in us and pages. */
+static const uint32_t recorded[][FORECAST_POINTS][2] = {
+	/* ws=8, as fast as it can */
+	{ { 8112, 46 }, { 29613, 275 }, { 31719, 275 }, { 62847, 513 },
+	  { 125976, 980 }, { 251199, 1522 }, { 1086241, 1659 },
+	  { 1086260, 1659 } },
+	/* ws=32, the same, on a busy host */
+	{ { 23907, 160 }, { 23942, 160 }, { 32110, 194 }, { 73730, 329 },
+	  { 384541, 363 }, { 384560, 363 }, { 504099, 511 },
+	  { 1063225, 1997 } },
+	/* ws=32 rate=20 */
+	{ { 10064, 19 }, { 16249, 24 }, { 60858, 34 }, { 70389, 54 },
+	  { 131955, 92 }, { 251304, 162 }, { 827542, 294 },
+	  { 1000796, 317 } },
+	/* ws=32 rate=5 ord=r */
+	{ { 8196, 6 }, { 16358, 8 }, { 33784, 10 }, { 63008, 16 },
+	  { 131234, 28 }, { 250655, 52 }, { 509865, 101 },
+	  { 1000965, 159 } },
+};
+
+static void compare_recorded(unsigned int guest, uint64_t bandwidth)
+{
+	struct forecast_curve c = { .n = FORECAST_POINTS, .memory = 48 * MIB };
+	/* no latency: QEMU's rule is told the bandwidth, ours measures it */
+	struct forecast_model m = { forecast_curve_dirty, &c, 33 * MIB,
+				    bandwidth, 0, 5 * MS };
+	const struct policy_config cfg = {
+		.downtime_ns = 100 * MS, .max_pause_ns = 500 * MS,
+		.on_timeout = POLICY_ABORT, .auto_converge = true,
+	};
+	struct forecast q, o;
+
+	for (unsigned int i = 0; i < FORECAST_POINTS; i++) {
+		c.point[i].ns = recorded[guest][i][0] * NSEC_PER_USEC;
+		c.point[i].bytes = recorded[guest][i][1] * 4096ull;
+	}
+	qemu_run(&q, &m, &cfg);
+	forecast_run(&o, &m, &cfg);
+	if (o.end == POLICY_STOP)
+		assert_true(o.pause_ns <= cfg.downtime_ns);
+	if (q.end != POLICY_STOP || q.pause_ns > cfg.downtime_ns)
+		return;
+	assert_int_equal(o.end, POLICY_STOP);
+	assert_true(o.total_ns <= q.total_ns + 2 * cfg.downtime_ns);
+}
+
+static void never_worse_on_recorded_guests(void **state)
+{
+	(void)state;
+	for (unsigned int g = 0; g < ARRAY_SIZE(recorded); g++)
+		for (uint64_t kib = 64; kib < 4096 * 1024; kib += kib / 8)
+			compare_recorded(g, kib * KIB);
+}
+
 static void a_calm_guest_takes_its_memory_once(void **state)
 {
 	static const struct forecast_curve calm = { .n = 0, .memory = GIB };
@@ -322,6 +376,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(never_worse_than_qemus_rule),
 		cmocka_unit_test(never_worse_than_qemus_auto_converge),
+		cmocka_unit_test(never_worse_on_recorded_guests),
 		cmocka_unit_test(what_it_would_take_is_enough),
 		cmocka_unit_test(a_calm_guest_takes_its_memory_once),
 		cmocka_unit_test(a_curve_is_followed_and_goes_on_behind_its_end),
