@@ -7,8 +7,8 @@ import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
-from godwit import Skip, free, main, moved, sound, until
-from proxy import Proxy
+from godwit import Skip, free, main, moved, one_runs, sound, until
+from proxy import CUT, Proxy
 
 MIB = 1 << 20
 LOAD = 'op=m check=1 qd=8 bs=4096 span=16 ms=0 every=500'
@@ -199,6 +199,18 @@ def killed_while_copying_a_destination_costs_nothing(host):
     goes_on(a)
 
 
+def cut_in_the_pause_the_guest_runs_on_with_its_own_disk(host):
+    a = write_load(host, image(host, 'a', 32 * MIB, 8 * MIB))
+    b = host.listen('--disk', image(host, 'b', 32 * MIB) + ',id=d')
+    proxy = Proxy(b.uri, on_frame=lambda _link, _direction, kind, frame:
+                  CUT if kind == 'PREPARED' else frame)
+    host.cleanups.append(proxy.close)
+    report = a.migrate(proxy.uri, copy_disk='d', max_pause=20000)
+    assert report['status'] == 'failed', report
+    goes_on(a)
+    assert one_runs(a, b) is a
+
+
 def the_time_limit_holds_for_disks(host):
     a, _, _ = slowly(host, timeout=1)
     report = a.outcome()
@@ -249,6 +261,7 @@ CLAIMS = [
     a_disk_that_is_not_there_is_refused,
     cancelled_while_copying_the_guest_runs_on,
     killed_while_copying_a_destination_costs_nothing,
+    cut_in_the_pause_the_guest_runs_on_with_its_own_disk,
     the_time_limit_holds_for_disks,
     a_dry_run_copies_nothing_and_names_what_would_be_refused,
     by_tls_a_disk_is_copied_too,
