@@ -20,7 +20,8 @@ struct resolve_config {
 
 static const struct option_spec options[] = {
 	{ "here", NULL, "Run the VM here: its disks' locks are taken first. Without\n"
-	  "locks (NBD) nothing but you knows that it does not run there.",
+	  "locks (NBD, a disk that was copied) nothing but you knows that\n"
+	  "it does not run there.",
 	  .parse = option_bool, .offset = offsetof(struct resolve_config, here) },
 	{ "there", NULL, "Give the VM up here: it runs on the other side.",
 	  .parse = option_bool, .offset = offsetof(struct resolve_config, there) },
