@@ -104,8 +104,8 @@ class Disks:
         with open(self.path('ceph.log'), 'wb') as log:
             subprocess.run([CEPH, 'start', where], check=True, env=env,
                            stdout=log, stderr=log)
-        subprocess.run(['rbd', '-c', conf, 'create', '--size',
-                        f'{SPAN_MIB}M', 'bench'], check=True)
+        subprocess.run(['rbd', '-c', conf, '--no-progress', 'import',
+                        self.image('rbd.img'), 'bench'], check=True)
         return f'rbd:rbd/bench:conf={conf}'
 
     def end(self):
@@ -136,6 +136,7 @@ def run(vmm, work, kernel, uri, words, ms):
         others = host.busy_seconds() - others
         took = time.monotonic() - begin
         done = vm.serial.fields('E')
+        vm.leave()
     finally:
         vm.end()
     if done['bad']:

@@ -149,6 +149,14 @@ class Vmm:
     def report(self):
         return self.qmp.command('query-migrate')
 
+    def leave(self):
+        """End it as one should: Ceph waits for clients that were killed."""
+        try:
+            self.qmp.command('quit')
+            self.process.wait(10)
+        except (OSError, EOFError, subprocess.TimeoutExpired):
+            pass
+
     def end(self):
         self.process.kill()
         self.process.wait()
