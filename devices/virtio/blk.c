@@ -111,13 +111,14 @@ static void req_done(struct block_request *io, int result)
 	struct blk_req *r = container_of(io, struct blk_req, io);
 	struct virtio_blk *blk = r->blk;
 	bool landed = io->op != BLOCK_READ && io->op != BLOCK_FLUSH;
-	bool flush;
+	bool flush = false;
 
-	if (landed)
+	if (landed) {
 		vm_disk_write_end(&blk->disk, &r->write);
-	device_lock(&blk->v.dev);
-	flush = result == 0 && landed && writethrough(blk);
-	device_unlock(&blk->v.dev);
+		device_lock(&blk->v.dev);
+		flush = result == 0 && writethrough(blk);
+		device_unlock(&blk->v.dev);
+	}
 	if (flush) {
 		*io = (struct block_request){
 			.op = BLOCK_FLUSH, .done = req_done
