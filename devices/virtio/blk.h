@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Private to virtio-blk: blk.c is the device, blk_error.c what becomes of
- * requests that the disk could not carry out, blk_disk.c who copies the disk.
+ * Private to virtio-blk: blk.c is the device, blk_request.c its requests,
+ * blk_error.c what becomes of those that the disk could not carry out,
+ * blk_disk.c who copies the disk.
  */
 #ifndef GODWIT_VIRTIO_BLK_H
 #define GODWIT_VIRTIO_BLK_H
@@ -11,6 +12,9 @@
 #include "devices/block/block.h"
 #include "devices/virtio/virtio.h"
 #include "vmm/disk.h"
+
+#define SECTOR 512
+#define MAX_RANGE_SECTORS (1u << 21)	/* 1 GiB */
 
 struct virtio_blk;
 
@@ -56,6 +60,18 @@ struct virtio_blk {
 	unsigned int nfresh;	/* never used yet: their pages are untouched */
 	bool starved;		/* a chain waits for a request */
 };
+
+static inline struct virtio_blk *virtio_blk_of(struct virtio_device *v)
+{
+	return container_of(v, struct virtio_blk, v);
+}
+
+/* blk_request.c; with dev->lock */
+
+/* virtio_ops.serve: begin the next request. */
+int blk_serve(struct virtio_device *v, unsigned int index);
+/* Begin the kept requests again, as if the driver had just made them. */
+void blk_retry(struct virtio_blk *blk);
 
 /* blk_error.c; with dev->lock, but for the configuration */
 
