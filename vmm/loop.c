@@ -109,9 +109,11 @@ void loop_timer_cancel(struct loop_timer *t)
 	list_del(&t->link);
 }
 
-static void run_timers(struct loop *loop)
+/* True if there was one to run. */
+static bool run_timers(struct loop *loop)
 {
 	uint64_t now = now_ns();
+	bool any = false;
 
 	while (!list_empty(&loop->timers)) {
 		struct loop_timer *t = list_entry(loop->timers.next,
@@ -121,7 +123,9 @@ static void run_timers(struct loop *loop)
 			break;
 		list_del(&t->link);
 		t->fn(t->arg);
+		any = true;
 	}
+	return any;
 }
 
 static int until_timer(struct loop *loop, int timeout_ms)
@@ -191,7 +195,8 @@ void loop_run_once(struct loop *loop, int timeout_ms)
 	struct epoll_event ev;
 	int n;
 
-	run_timers(loop);
+	if (run_timers(loop))
+		timeout_ms = 0;		/* it may be what is waited for */
 	n = epoll_wait(loop->epoll_fd, &ev, 1, until_timer(loop, timeout_ms));
 	serve(loop, &ev, n);
 	run_timers(loop);
