@@ -80,11 +80,11 @@ def a_move_without_a_dry_run_is_foreseen_by_its_first_round(host):
 def a_guest_that_is_too_busy_is_told_what_it_takes(host):
     a = booted(host, BUSY)
     b = host.listen()
-    limits = {'max_bandwidth': 2 * MIB, 'downtime_limit': 100}
+    limits = {'max_bandwidth': 8 * MIB, 'downtime_limit': 100}
     said = until(lambda: busy(dry_run(a, b, **limits)), 'it is too busy')
     needs = said['needs']
     assert 20 <= needs['throttle'] <= 99, said
-    assert needs['bandwidth'] > 2 * MIB, said
+    assert needs['bandwidth'] > 8 * MIB, said
     # no more than all that it has ever touched
     assert 20 < needs['downtime-limit'] < 10000, said
     said = dry_run(a, b, auto_converge=True, **limits)
@@ -114,7 +114,7 @@ def the_command_says_it_in_words_and_in_json(host):
     wild = booted(host, BUSY)
 
     def told():
-        said = godwit_migrate(host, wild, b, '--bandwidth', '1M',
+        said = godwit_migrate(host, wild, b, '--bandwidth', '8M',
                               '--downtime', '20')
         return said.returncode == 1 and '--auto-converge' in said.stdout
     until(told, 'it says what it takes')
