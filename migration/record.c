@@ -54,16 +54,10 @@ static int failed(struct error *err, const char *what, const char *path)
 			 what, path, strerror(errno));
 }
 
-/* A new or removed name is durable only with its directory. */
 static int sync_dir(const char *dir, struct error *err)
 {
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int ret = 0;
-
-	if (fd < 0 || fsync(fd))
-		ret = failed(err, "sync the directory of", dir);
-	fd_close(&fd);
-	return ret;
+	errno = -fd_sync_dir(dir);
+	return errno ? failed(err, "sync the directory of", dir) : 0;
 }
 
 static int write_new(struct record *r, const char *tmp,

@@ -69,14 +69,10 @@ static int write_part(struct snapshot_save *s, enum snapshot_part part,
 static int sync_dir(struct snapshot_save *s)
 {
 	char copy[PATH_MAX];
-	int ret = 0, fd;
 
 	strcpy(copy, s->path);
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd))
-		ret = snapshot_failed(s, "sync its directory");
-	fd_close(&fd);
-	return ret;
+	errno = -fd_sync_dir(dirname(copy));
+	return errno ? snapshot_failed(s, "sync its directory") : 0;
 }
 
 /* All that is not memory, and then the name. */

@@ -51,6 +51,15 @@ int fd_set_nonblock(int fd)
 	return 0;
 }
 
+int fd_sync_dir(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int ret = fd < 0 || fsync(fd) ? -errno : 0;
+
+	fd_close(&fd);
+	return ret;
+}
+
 int fd_event(void)
 {
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

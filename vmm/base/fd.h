@@ -12,6 +12,9 @@
 int fd_read_full(int fd, void *buf, size_t len);
 int fd_write_full(int fd, const void *buf, size_t len);
 
+/* A new or removed name is durable only with its directory. 0 or -errno. */
+int fd_sync_dir(const char *dir);
+
 int fd_set_nonblock(int fd);
 
 /* An eventfd, non-blocking and close-on-exec; -errno on failure. */
