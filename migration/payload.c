@@ -67,7 +67,7 @@ size_t wire_offer_encode(uint8_t *out, const struct wire_offer *m)
 	put_be32(out + 12, m->state_version);
 	put_be32(out + 16, m->max_pause_ms);
 	put_be16(out + 20, m->channels);
-	put_be16(out + 22, 0);
+	put_be16(out + 22, m->flags);
 	return WIRE_OFFER_SIZE;
 }
 
@@ -83,12 +83,17 @@ int wire_offer_decode(const uint8_t *in, size_t len, struct wire_offer *m,
 	m->state_version = get_be32(in + 12);
 	m->max_pause_ms = get_be32(in + 16);
 	m->channels = get_be16(in + 20);
+	m->flags = get_be16(in + 22);
 	m->tree = in + WIRE_OFFER_SIZE;
 	m->tree_len = len - WIRE_OFFER_SIZE;
 	if (m->page_size != 4096)
 		return error_set(err, EPROTO, "OFFER with pages of %u bytes, expected 4096",
 				 m->page_size);
-	if (!m->channels || get_be16(in + 22))
+	if (m->flags & ~WIRE_OFFER_FLAGS)
+		return error_set(err, ENOTSUP,
+				 "OFFER wants what this side does not know (flags %#x): it may be of an older version",
+				 m->flags & ~WIRE_OFFER_FLAGS);
+	if (!m->channels)
 		return error_set(err, EPROTO, "OFFER with %u bulk channels",
 				 m->channels);
 	return 0;

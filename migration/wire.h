@@ -94,9 +94,14 @@ struct wire_offer {
 	uint32_t state_version;
 	uint32_t max_pause_ms;
 	uint16_t channels;
+	uint16_t flags;		/* WIRE_OFFER_* */
 	const void *tree;	/* into the payload */
 	size_t tree_len;
 };
+
+/* What a source may want of the destination, a bit each: one that does not
+ * know it, or can't do it, refuses. */
+#define WIRE_OFFER_FLAGS 0u	/* all that this side knows */
 
 #define WIRE_OFFER_SIZE 24	/* before the tree */
 size_t wire_offer_encode(uint8_t *out, const struct wire_offer *m);

@@ -145,6 +145,21 @@ static void offer_keeps_every_field(void **state)
 	assert_memory_equal(out.tree, "tree", 4);
 }
 
+static void an_offer_that_wants_more_is_refused(void **state)
+{
+	struct wire_offer in = { .page_size = 4096, .channels = 1,
+				 .flags = 0x8000 };
+	struct error err = ERROR_INIT;
+	struct wire_offer out;
+	uint8_t buf[WIRE_OFFER_SIZE];
+
+	(void)state;
+	wire_offer_encode(buf, &in);
+	assert_int_equal(wire_offer_decode(buf, sizeof(buf), &out, &err),
+			 -ENOTSUP);
+	assert_non_null(strstr(err.msg, "0x8000"));
+}
+
 static void a_payload_of_the_wrong_size_is_refused(void **state)
 {
 	uint8_t buf[64] = { 0 };
@@ -241,6 +256,7 @@ int main(void)
 		cmocka_unit_test(length_above_the_types_limit_is_refused),
 		cmocka_unit_test(hello_with_no_common_version_is_refused),
 		cmocka_unit_test(offer_keeps_every_field),
+		cmocka_unit_test(an_offer_that_wants_more_is_refused),
 		cmocka_unit_test(a_payload_of_the_wrong_size_is_refused),
 		cmocka_unit_test(text_of_a_peer_carries_no_escape_sequences),
 		cmocka_unit_test(text_of_a_peer_is_cut_to_its_bound),
