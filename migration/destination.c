@@ -34,6 +34,14 @@ static const struct machine_state states[DESTINATION_NSTATES] = {
 	[DESTINATION_STARTING] = { "STARTING", "GO came: runs the VM",
 		MIGRATION_STAGE_COMMITMENT, destination_starting, false,
 		DISKS_HELD },
+	[DESTINATION_FETCHING] = { "FETCHING",
+		"the VM runs; the rest of its memory follows",
+		MIGRATION_STAGE_POSTCOPY, destination_fetching, false,
+		DISKS_HELD },
+	[DESTINATION_SEVERED] = { "SEVERED",
+		"the link was lost meanwhile: waits for the source",
+		MIGRATION_STAGE_POSTCOPY, destination_severed, false,
+		DISKS_HELD },
 	[DESTINATION_LINGERING] = { "LINGERING",
 		"the VM runs; answers RUNNING until BYE",
 		MIGRATION_STAGE_CLEAN_UP, destination_lingering, false,
@@ -50,6 +58,9 @@ static const struct machine_state states[DESTINATION_NSTATES] = {
 		MIGRATION_STAGE_CLEAN_UP, NULL, false, DISKS_HELD },
 	[DESTINATION_ENDED] = { "ENDED", "no VM came",
 		MIGRATION_STAGE_CLEAN_UP, NULL, false, DISKS_FREE },
+	[DESTINATION_BROKEN] = { "BROKEN",
+		"the VM ended here before its memory was here",
+		MIGRATION_STAGE_CLEAN_UP, NULL, false, DISKS_HELD },
 };
 
 static const char *const events[DESTINATION_NEVENTS] = {
@@ -68,10 +79,16 @@ static const char *const events[DESTINATION_NEVENTS] = {
 	[DESTINATION_EV_AGAIN] = "listen again",
 	[DESTINATION_EV_MOURN] = "once, source may ask",
 	[DESTINATION_EV_OVER] = "over",
+	[DESTINATION_EV_INCOMPLETE] = "runs, pages are missing",
+	[DESTINATION_EV_FETCHED] = "all pages are there",
+	[DESTINATION_EV_RECOVERED] = "link is back",
 };
 
 #define EDGE(s, e, n) \
 	MACHINE_EDGE(DESTINATION_##s, DESTINATION_EV_##e, DESTINATION_##n, NULL)
+#define BREAK(s) \
+	{ DESTINATION_##s, DESTINATION_EV_STOP, DESTINATION_BROKEN, \
+	  destination_break, "give_up" }
 
 static const struct machine_edge edges[] = {
 	EDGE(LISTENING, HELLO, NEGOTIATING),
@@ -100,6 +117,12 @@ static const struct machine_edge edges[] = {
 	EDGE(ORPHANED, STOP, DISCARDING),
 	EDGE(STARTING, RUNNING, LINGERING),
 	EDGE(STARTING, FAILED, DISCARDING),
+	EDGE(STARTING, INCOMPLETE, FETCHING),
+	EDGE(FETCHING, FETCHED, LINGERING),
+	EDGE(FETCHING, LOST, SEVERED),
+	BREAK(FETCHING),
+	EDGE(SEVERED, RECOVERED, FETCHING),
+	BREAK(SEVERED),
 	EDGE(LINGERING, OVER, RUNS),
 	EDGE(LINGERING, STOP, RUNS),
 	EDGE(DISCARDING, AGAIN, LISTENING),
@@ -122,7 +145,7 @@ const struct machine destination_machine = {
 	.bug = DESTINATION_DISCARDING,
 };
 
-static void tell(struct migration_destination *d)
+void destination_tell(struct migration_destination *d)
 {
 	struct migration_stats stats;
 
@@ -162,21 +185,26 @@ static void entered(void *ctx, unsigned int state)
 				       NULL);
 	if (stage != d->stage_told && state != DESTINATION_DISCARDING &&
 	    state != DESTINATION_LISTENING && states[state].work)
-		tell(d);
+		destination_tell(d);
 	d->stage_told = stage;
 }
 
 static void *destination_thread(void *arg)
 {
 	struct migration_destination *d = arg;
+	bool broken = machine_run(&destination_machine, d, entered) ==
+		      DESTINATION_BROKEN;
 
-	machine_run(&destination_machine, d, entered);
 	if (d->ram_ready)
 		ram_recv_exit(&d->ram);
 	d->ram_ready = false;
 	disk_recv_exit(&d->disks);
+	channel_close(&d->fault);
 	/* the source knows, or had all the time it has to ask */
-	record_done(&d->record);
+	if (broken)
+		record_leave(&d->record);
+	else
+		record_done(&d->record);
 	channel_close(&d->control);
 	door_close(&d->door);
 	return NULL;
@@ -199,10 +227,14 @@ int migration_destination_start(struct migration_destination **out,
 	if (!d)
 		return error_set(err, ENOMEM, "no memory for a migration");
 	d->cfg = *cfg;
+	if (!cfg->userfault_fd)
+		d->cfg.userfault_fd = -1;
 	d->cfg.go_wait_ms = cfg->go_wait_ms ? cfg->go_wait_ms : 5000;
 	d->cfg.linger_ms = cfg->linger_ms ? cfg->linger_ms : 30000;
 	d->ops = cfg->ops ? cfg->ops : &migration_vm_ops;
 	channel_init(&d->control);
+	channel_init(&d->fault);
+	ram_fetch_clear(&d->fetch);
 	disk_recv_init(&d->disks);
 	record_init(&d->record);
 	migration_progress_init(&d->progress);

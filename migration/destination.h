@@ -29,6 +29,8 @@ struct migration_destination_config {
 	const struct migration_vm_ops *ops;	/* NULL: the real ones */
 	struct log log;
 	const char *record_dir;	/* see record.h; NULL: no record */
+	int userfault_fd;	/* of userfault_open(), for post-copy; not
+				 * owned; 0 or -1: there is none */
 	bool once;		/* over after the first attempt that fails */
 	uint32_t go_wait_ms;	/* link lost when PREPARED; 0 = 5000 */
 	uint32_t linger_ms;	/* answer QUERY afterwards; 0 = 30000 */

@@ -113,6 +113,22 @@ unsigned int destination_mourning(void *ctx)
 
 /* -- while a VM is on its way here */
 
+/* Somebody who belongs to this job. */
+static void take_ours(struct migration_destination *d, struct channel *ch,
+		      unsigned int role)
+{
+	if (role == WIRE_ROLE_FAULT && d->fault.fd < 0) {
+		d->fault = *ch;
+		d->fault.cancel_fd = -1;
+		return;
+	}
+	/* the source has lost a link that looks well from here */
+	if (role == WIRE_ROLE_RECOVER)
+		channel_shutdown(&d->control);
+	/* let it come again: this is no time for it */
+	channel_close(ch);
+}
+
 static void *keep_door(void *arg)
 {
 	struct migration_destination *d = arg;
@@ -125,10 +141,11 @@ static void *keep_door(void *arg)
 
 		if (door_take(&d->door, &ch, &hello, &err) < 0)
 			continue;
-		/* a QUERY of this job is not for strangers: let it come again */
-		if (hello.role == WIRE_ROLE_QUERY &&
-		    wire_job_equal(&hello.job, &d->job))
-			channel_close(&ch);
+		if (wire_job_equal(&hello.job, &d->job) &&
+		    (hello.role == WIRE_ROLE_QUERY ||
+		     hello.role == WIRE_ROLE_FAULT ||
+		     hello.role == WIRE_ROLE_RECOVER))
+			take_ours(d, &ch, hello.role);
 		else
 			door_refuse(&d->door, &ch,
 				    "busy with another migration");

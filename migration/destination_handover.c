@@ -29,10 +29,13 @@ static int send_prepared(struct migration_destination *d, struct channel *ch)
 			    now_ns() + SEND_NS, &d->err);
 }
 
-static int send_running(struct migration_destination *d, struct channel *ch)
+int destination_send_running(struct migration_destination *d,
+			     struct channel *ch)
 {
 	struct error ignored = ERROR_INIT;
 	uint8_t buf[WIRE_RUNNING_SIZE];
+
+	d->running.missing = ram_fetch_missing(&d->fetch);
 
 	return message_send(ch, WIRE_RUNNING, buf,
 			    wire_running_encode(buf, &d->running), NULL, 0,
@@ -49,6 +52,8 @@ static int load(struct migration_destination *d)
 	a->fence_us = lap(&mark);
 	/* long done, but for a source that sent no round before */
 	ret = record_going(&d->record, &d->err);
+	if (ret == 0 && !(state->flags & WIRE_STATE_POSTCOPY) != !d->fetch.mem)
+		ret = error_set(&d->err, EPROTO, "STATE and MISSING disagree about post-copy");
 	if (ret == 0)
 		ret = d->ops->load(d->vm, state->tree, state->tree_len,
 				   state->age_ns + (mark - d->state_came),
@@ -181,7 +186,7 @@ unsigned int destination_starting(void *ctx)
 	d->running.run_us = lap(&mark);
 	if (ret < 0)
 		return DESTINATION_EV_FAILED;
-	(void)!send_running(d, &d->control);
+	(void)!destination_send_running(d, &d->control);
 	if (d->state_head.flags & WIRE_STATE_RUN)
 		d->ops->announce(d->vm);
 	pthread_mutex_lock(&d->progress.lock);
@@ -191,9 +196,10 @@ unsigned int destination_starting(void *ctx)
 		.activate = d->answer.activate_us,
 		.run = d->running.run_us,
 	};
-	d->progress.now.memory_remaining = 0;
+	d->progress.now.memory_remaining = d->running.missing;
 	pthread_mutex_unlock(&d->progress.lock);
-	return DESTINATION_EV_RUNNING;
+	return d->running.missing ? DESTINATION_EV_INCOMPLETE :
+				    DESTINATION_EV_RUNNING;
 }
 
 /* A message on the source's connection after RUNNING. true: it said BYE. */
@@ -205,7 +211,7 @@ static bool serve_source(struct migration_destination *d)
 	int ret = message_recv(&d->control, &m, now_ns() + SEND_NS, &ignored);
 
 	if (ret == 0 && (m.type == WIRE_GO || m.type == WIRE_QUERY))
-		ret = send_running(d, &d->control);
+		ret = destination_send_running(d, &d->control);
 	else if (ret == 0)
 		bye = m.type == WIRE_BYE;
 	message_free(&m);
@@ -222,15 +228,19 @@ static void serve_visitor(struct migration_destination *d)
 
 	if (door_take(&d->door, &ch, &hello, &err) < 0)
 		return;
-	if (hello.role != WIRE_ROLE_QUERY) {
+	if (hello.role != WIRE_ROLE_QUERY && hello.role != WIRE_ROLE_RECOVER) {
 		door_refuse(&d->door, &ch, "a VM has arrived here already");
 		return;
 	}
-	if (!destination_asked(d, &ch, &d->job))
+	if (hello.role == WIRE_ROLE_QUERY ?
+	    !destination_asked(d, &ch, &d->job) :
+	    !wire_job_equal(&hello.job, &d->job)) {
+		channel_close(&ch);
 		return;
+	}
 	channel_close(&d->control);
 	d->control = ch;
-	if (send_running(d, &d->control) < 0)
+	if (destination_send_running(d, &d->control) < 0)
 		channel_close(&d->control);
 }
 
@@ -239,6 +249,7 @@ unsigned int destination_lingering(void *ctx)
 	struct migration_destination *d = ctx;
 	uint64_t deadline = now_ns() + d->cfg.linger_ms * NSEC_PER_MSEC;
 
+	destination_memory_is_here(d);
 	destination_leave_door(d);
 	for (;;) {
 		struct pollfd p = { .fd = d->control.fd, .events = POLLIN };
@@ -284,6 +295,8 @@ unsigned int destination_discarding(void *ctx)
 	if (d->ram_ready)
 		ram_recv_exit(&d->ram);
 	d->ram_ready = false;
+	ram_fetch_abandon(&d->fetch);
+	channel_close(&d->fault);
 	disk_recv_exit(&d->disks);
 	message_free(&d->state);
 	if (d->vm)

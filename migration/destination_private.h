@@ -10,6 +10,7 @@
 #include "migration/disk_recv.h"
 #include "migration/door.h"
 #include "migration/message.h"
+#include "migration/ram_fetch.h"
 #include "migration/ram_recv.h"
 #include "migration/record.h"
 #include "migration/wire.h"
@@ -22,11 +23,14 @@ enum destination_state {
 	DESTINATION_PREPARED,
 	DESTINATION_ORPHANED,
 	DESTINATION_STARTING,
+	DESTINATION_FETCHING,
+	DESTINATION_SEVERED,
 	DESTINATION_LINGERING,
 	DESTINATION_DISCARDING,
 	DESTINATION_MOURNING,
 	DESTINATION_RUNS,
 	DESTINATION_ENDED,
+	DESTINATION_BROKEN,
 	DESTINATION_NSTATES
 };
 
@@ -46,6 +50,9 @@ enum destination_event {
 	DESTINATION_EV_AGAIN,
 	DESTINATION_EV_MOURN,
 	DESTINATION_EV_OVER,
+	DESTINATION_EV_INCOMPLETE,
+	DESTINATION_EV_FETCHED,
+	DESTINATION_EV_RECOVERED,
 	DESTINATION_NEVENTS
 };
 
@@ -67,6 +74,9 @@ struct migration_destination {
 	struct record record;
 	struct ram_recv ram;
 	bool ram_ready;
+	struct ram_fetch fetch;		/* post-copy; else not in use */
+	struct channel fault;		/* for it, until it is taken over; the
+					 * keeper's, while there is one */
 	struct disk_recv disks;
 	struct wire_disks wanted;	/* DISKS; n 0: none came */
 	bool accepted;			/* ACCEPT was sent: DEAD, not REFUSE */
@@ -91,6 +101,8 @@ unsigned int destination_loading(void *ctx);
 unsigned int destination_prepared(void *ctx);
 unsigned int destination_orphaned(void *ctx);
 unsigned int destination_starting(void *ctx);
+unsigned int destination_fetching(void *ctx);
+unsigned int destination_severed(void *ctx);
 unsigned int destination_lingering(void *ctx);
 unsigned int destination_discarding(void *ctx);
 unsigned int destination_mourning(void *ctx);
@@ -104,6 +116,30 @@ unsigned int destination_event(struct migration_destination *d,
 int destination_watched(struct migration_destination *d,
 			int (*work)(struct migration_destination *d));
 
+/* An action: the VM can't go on without the memory that never came. */
+void destination_break(void *ctx);
+/* MISSING came: throw those pages away, the source will send them again. */
+int destination_mark_missing(struct migration_destination *d,
+			     const struct message *m);
+/* All memory is here: it is as any other from now on. */
+void destination_memory_is_here(struct migration_destination *d);
+/* notify */
+void destination_tell(struct migration_destination *d);
+/* RUNNING, with what is missing now. */
+int destination_send_running(struct migration_destination *d,
+			     struct channel *ch);
+/* Take the channels that the source opens, in the time that they have. */
+int destination_accept_channels(struct migration_destination *d);
+
+/* When the source was heard of last, and what of its pages had come then. */
+struct destination_heard {
+	uint64_t at;
+	uint64_t bytes;
+};
+
+/* Wait for a message (1), a fence or a page (0), or the end: -errno, d->err. */
+int destination_wait_news(struct migration_destination *d,
+			  struct destination_heard *heard);
 /* A visitor's QUERY: does it ask for @job? It is told REFUSE if not. */
 bool destination_asked(struct migration_destination *d, struct channel *ch,
 		       const struct wire_job *job);

@@ -48,6 +48,8 @@ static int build(struct migration_destination *d)
 	const struct wire_offer *o = &d->offer;
 	int ret = destination_check_offer(o, &d->err);
 
+	if (o->flags & WIRE_OFFER_POSTCOPY && d->cfg.userfault_fd < 0)
+		ret = error_add(&d->err, ENOTSUP, "post-copy: this side has no userfaultfd: it takes root, or a right to /dev/userfaultfd");
 	if (ret == 0)
 		ret = d->cfg.build(d->cfg.arg, o->tree, o->tree_len, &d->vm,
 				   &d->err);
@@ -131,6 +133,12 @@ static int recv_offer(struct migration_destination *d)
 	return ret;
 }
 
+static bool expected(const struct migration_destination *d, unsigned int role)
+{
+	return role == WIRE_ROLE_BULK || role == WIRE_ROLE_DISK ||
+	       (role == WIRE_ROLE_FAULT && d->fetch.mem && d->fault.fd < 0);
+}
+
 /* Each channel that comes gives the next one as much time. */
 static int accept_bulk(struct migration_destination *d, uint64_t *deadline)
 {
@@ -143,18 +151,21 @@ static int accept_bulk(struct migration_destination *d, uint64_t *deadline)
 		error_clear(&d->err);
 		return 0;
 	}
-	if ((hello.role != WIRE_ROLE_BULK && hello.role != WIRE_ROLE_DISK) ||
-	    !wire_job_equal(&hello.job, &d->job)) {
+	if (!wire_job_equal(&hello.job, &d->job) || !expected(d, hello.role)) {
 		door_refuse(&d->door, &ch, "busy with another migration");
 		return 0;
 	}
 	ch.cancel_fd = -1;
+	*deadline = now_ns() + CHANNELS_NS;
+	if (hello.role == WIRE_ROLE_FAULT) {
+		d->fault = ch;
+		return 0;
+	}
 	ret = hello.role == WIRE_ROLE_DISK ?
 		disk_recv_add(&d->disks, &ch, &d->err) :
 		ram_recv_add(&d->ram, hello.channel, &ch, &d->err);
 	if (ret < 0)
 		channel_close(&ch);
-	*deadline = now_ns() + CHANNELS_NS;
 	return ret;
 }
 
@@ -194,13 +205,19 @@ static int wait_visitor(struct migration_destination *d, uint64_t deadline)
 	}
 }
 
-static int accept_channels(struct migration_destination *d)
+/* Without a link, the fault channel is to come anew, too. */
+static bool channels_complete(const struct migration_destination *d)
+{
+	return ram_recv_complete(&d->ram) && disk_recv_complete(&d->disks) &&
+	       (!d->fetch.mem || d->fault.fd >= 0);
+}
+
+int destination_accept_channels(struct migration_destination *d)
 {
 	uint64_t deadline = now_ns() + CHANNELS_NS;
 	int ret = 0;
 
-	while (ret == 0 && !(ram_recv_complete(&d->ram) &&
-			     disk_recv_complete(&d->disks))) {
+	while (ret == 0 && !channels_complete(d)) {
 		ret = wait_visitor(d, deadline);
 		if (ret == 0)
 			ret = accept_bulk(d, &deadline);
@@ -220,7 +237,7 @@ unsigned int destination_negotiating(void *ctx)
 				   NULL, 0, now_ns() + HELLO_NS, &d->err);
 	d->accepted = ret == 0;
 	if (ret == 0)
-		ret = accept_channels(d);
+		ret = destination_accept_channels(d);
 	if (ret < 0)
 		return destination_event(d, DESTINATION_EV_FAILED);
 	pthread_mutex_lock(&d->progress.lock);
@@ -277,6 +294,10 @@ static unsigned int take_message(struct migration_destination *d,
 		message_free(&m);
 		return ret == 0 ? DESTINATION_EV_CANCEL : DESTINATION_EV_FAILED;
 	}
+	if (m.type == WIRE_MISSING && !w->round) {
+		ret = destination_mark_missing(d, &m);
+		goto out;
+	}
 	if (w->round || (m.type != WIRE_ROUND && m.type != WIRE_STATE)) {
 		ret = error_set(&d->err, EPROTO, "unexpected %s",
 				wire_type_name(m.type));
@@ -297,12 +318,6 @@ out:
 	return ret < 0 ? DESTINATION_EV_FAILED : 0;
 }
 
-/* When the source was heard of last, and what of its pages had come then. */
-struct heard {
-	uint64_t at;
-	uint64_t bytes;
-};
-
 /* In the pause it says nothing, for as long as that may be. */
 static uint64_t silence_ns(const struct migration_destination *d)
 {
@@ -319,14 +334,15 @@ static int answer_round(struct migration_destination *d, uint32_t number)
 			    now_ns() + MESSAGE_IDLE_NS, &d->err);
 }
 
-/* Wait for a message, a fence, or the end; 0, or -errno and d->err. */
-static int wait_news(struct migration_destination *d, struct heard *heard)
+int destination_wait_news(struct migration_destination *d,
+			  struct destination_heard *heard)
 {
 	struct pollfd p[] = {
 		{ .fd = d->control.fd, .events = POLLIN },
 		{ .fd = d->ram.event_fd, .events = POLLIN },
 		{ .fd = d->disks.event_fd, .events = POLLIN },
 		{ .fd = d->stop_fd, .events = POLLIN },
+		{ .fd = d->fetch.event_fd, .events = POLLIN },
 	};
 	bool pending = channel_pending(&d->control);
 	int n = poll(p, ARRAY_SIZE(p), pending ? 0 : LOOK_NS / NSEC_PER_MSEC);
@@ -336,10 +352,12 @@ static int wait_news(struct migration_destination *d, struct heard *heard)
 		fd_event_take(d->ram.event_fd);
 	if (n > 0)
 		fd_event_take(d->disks.event_fd);
+	if (n > 0 && d->fetch.mem)
+		fd_event_take(d->fetch.event_fd);
 	if (n > 0 && p[3].revents)
 		return error_set(&d->err, ECANCELED, "this side was told to end");
 	if (n || bytes != heard->bytes)
-		*heard = (struct heard){ now_ns(), bytes };
+		*heard = (struct destination_heard){ now_ns(), bytes };
 	if (now_ns() - heard->at >= silence_ns(d))
 		return error_set(&d->err, ETIMEDOUT,
 				 "no sign of life from the source for %llu ms",
@@ -351,7 +369,7 @@ static int wait_news(struct migration_destination *d, struct heard *heard)
 unsigned int destination_receiving(void *ctx)
 {
 	struct migration_destination *d = ctx;
-	struct heard heard = { .at = now_ns() };
+	struct destination_heard heard = { .at = now_ns() };
 	struct wanted w = { 0 };
 	unsigned int event = 0;
 	int ret = 0;
@@ -378,7 +396,7 @@ unsigned int destination_receiving(void *ctx)
 			if (ret < 0)
 				break;
 		}
-		ret = wait_news(d, &heard);
+		ret = destination_wait_news(d, &heard);
 		if (ret > 0)
 			event = take_message(d, &w);
 	}

@@ -42,8 +42,10 @@ void forecast_run(struct forecast *f, const struct forecast_model *model,
 	f->throttle = p.throttle;
 	f->bandwidth = p.bandwidth;
 	f->dirty_rate = p.dirty_rate;
-	f->pause_ns = line_time(model, r.dirty) + model->overhead_ns;
-	f->total_ns = r.elapsed_ns + f->pause_ns;
+	f->pause_ns = model->overhead_ns;
+	f->total_ns = r.elapsed_ns + line_time(model, r.dirty) + f->pause_ns;
+	if (f->end != POLICY_SWITCH)
+		f->pause_ns += line_time(model, r.dirty);
 	if (f->end == POLICY_CONTINUE)
 		f->end = POLICY_GIVE_UP;
 }

@@ -53,7 +53,7 @@ int wire_hello_decode(const uint8_t *in, size_t len, struct wire_hello *m,
 		return error_set(err, EPROTO,
 				 "peer speaks versions %u to %u, this side %u",
 				 m->oldest, m->newest, WIRE_VERSION);
-	if (m->role < WIRE_ROLE_CONTROL || m->role > WIRE_ROLE_DISK ||
+	if (m->role < WIRE_ROLE_CONTROL || m->role > WIRE_ROLE_RECOVER ||
 	    (m->role == WIRE_ROLE_BULK) != (m->channel != 0))
 		return error_set(err, EPROTO, "HELLO with role %u, channel %u",
 				 m->role, m->channel);
@@ -162,7 +162,8 @@ int wire_state_decode(const uint8_t *in, size_t len, struct wire_state *m,
 	m->age_ns = get_be64(in + 8);
 	m->tree = in + WIRE_STATE_SIZE;
 	m->tree_len = len - WIRE_STATE_SIZE;
-	if (!m->round || m->flags & ~WIRE_STATE_RUN)
+	if (!m->round || m->flags & ~(WIRE_STATE_RUN |
+					      WIRE_STATE_POSTCOPY))
 		return error_set(err, EPROTO, "STATE with round %u, flags %#x",
 				 m->round, m->flags);
 	return 0;
@@ -195,6 +196,7 @@ size_t wire_running_encode(uint8_t *out, const struct wire_running *m)
 {
 	memcpy(out, m->job.id, WIRE_JOB);
 	put_be64(out + 16, m->run_us);
+	put_be64(out + 24, m->missing);
 	return WIRE_RUNNING_SIZE;
 }
 
@@ -207,6 +209,60 @@ int wire_running_decode(const uint8_t *in, size_t len, struct wire_running *m,
 		return ret;
 	memcpy(m->job.id, in, WIRE_JOB);
 	m->run_us = get_be64(in + 16);
+	m->missing = get_be64(in + 24);
+	return 0;
+}
+
+size_t wire_missing_encode(uint8_t *out, const struct wire_missing *m)
+{
+	put_be64(out, m->gpa);
+	put_be32(out + 8, m->npages);
+	put_be32(out + 12, 0);
+	return WIRE_MISSING_SIZE;
+}
+
+int wire_missing_decode(const uint8_t *in, size_t len, struct wire_missing *m,
+			struct error *err)
+{
+	int ret = at_least(WIRE_MISSING, len, WIRE_MISSING_SIZE, err);
+
+	if (ret < 0)
+		return ret;
+	m->gpa = get_be64(in);
+	m->npages = get_be32(in + 8);
+	m->bits = in + WIRE_MISSING_SIZE;
+	if (m->gpa & 4095 || !m->npages || m->npages > WIRE_MISSING_PAGES ||
+	    get_be32(in + 12))
+		return error_set(err, EPROTO, "MISSING at %#llx of %u pages",
+				 (unsigned long long)m->gpa, m->npages);
+	return exact(WIRE_MISSING, len,
+		     WIRE_MISSING_SIZE + (m->npages + 7) / 8, err);
+}
+
+size_t wire_fetched_encode(uint8_t *out, const struct wire_fetched *m)
+{
+	memcpy(out, m->job.id, WIRE_JOB);
+	put_be64(out + 16, m->faults);
+	put_be64(out + 24, m->blocked_us);
+	put_be64(out + 32, m->longest_us);
+	for (unsigned int i = 0; i < WIRE_FETCH_BUCKETS; i++)
+		put_be32(out + 40 + 4 * i, m->wait[i]);
+	return WIRE_FETCHED_SIZE;
+}
+
+int wire_fetched_decode(const uint8_t *in, size_t len, struct wire_fetched *m,
+			struct error *err)
+{
+	int ret = exact(WIRE_FETCHED, len, WIRE_FETCHED_SIZE, err);
+
+	if (ret < 0)
+		return ret;
+	memcpy(m->job.id, in, WIRE_JOB);
+	m->faults = get_be64(in + 16);
+	m->blocked_us = get_be64(in + 24);
+	m->longest_us = get_be64(in + 32);
+	for (unsigned int i = 0; i < WIRE_FETCH_BUCKETS; i++)
+		m->wait[i] = get_be32(in + 40 + 4 * i);
 	return 0;
 }
 

@@ -137,10 +137,15 @@ static bool too_late(const struct policy *p, uint64_t elapsed_ns)
 	return p->cfg.timeout_ns && elapsed_ns > p->cfg.timeout_ns;
 }
 
+bool policy_switches(const struct policy *p, uint64_t elapsed_ns)
+{
+	return p->cfg.on_timeout == POLICY_POSTCOPY && too_late(p, elapsed_ns);
+}
+
 int policy_time(const struct policy *p, uint64_t elapsed_ns,
 		struct error *err)
 {
-	if (p->cfg.on_timeout == POLICY_PAUSE || !too_late(p, elapsed_ns))
+	if (p->cfg.on_timeout != POLICY_ABORT || !too_late(p, elapsed_ns))
 		return 0;
 	return error_set(err, ETIMEDOUT, "not done within %llu s (--timeout)",
 			 (unsigned long long)(p->cfg.timeout_ns / NSEC_PER_SEC));
@@ -160,6 +165,13 @@ static bool hopeless(struct policy *p)
 	       (!p->cfg.auto_converge || p->throttle == THROTTLE_MAX);
 }
 
+/* No page is in the pause. */
+static enum policy_verdict switch_over(struct policy *p)
+{
+	p->expected_ns = p->cfg.overhead_ns;
+	return POLICY_SWITCH;
+}
+
 static void tell_why(const struct policy *p, struct error *err)
 {
 	error_set(err, ETIME,
@@ -176,6 +188,7 @@ enum policy_verdict policy_round(struct policy *p,
 				 struct error *err)
 {
 	uint64_t rest = round->dirty, good;
+	uint64_t before = p->previous ? p->previous : round->sent;
 	enum policy_verdict verdict = POLICY_CONTINUE;
 
 	learn(p, round);
@@ -188,10 +201,15 @@ enum policy_verdict policy_round(struct policy *p,
 	p->previous = rest;
 	if (p->expected_ns <= good)
 		return verdict;
+	/* as long as rounds help, no memory need follow its guest */
+	if (p->cfg.postcopy && rest > before / 2)
+		return switch_over(p);
 	if (!too_late(p, round->elapsed_ns) && !hopeless(p))
 		return POLICY_CONTINUE;
 	if (p->cfg.on_timeout == POLICY_PAUSE)
 		return POLICY_FORCE;
+	if (p->cfg.on_timeout == POLICY_POSTCOPY || p->cfg.postcopy)
+		return switch_over(p);
 	tell_why(p, err);
 	if (too_late(p, round->elapsed_ns))
 		error_prefix(err, "not done within %llu s (--timeout)",

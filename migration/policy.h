@@ -18,6 +18,7 @@ enum policy_verdict {
 	POLICY_CONTINUE = 1,	/* with vCPUs throttled by @throttle */
 	POLICY_STOP,		/* pause now: it will be short */
 	POLICY_FORCE,		/* pause now, however long: on_timeout asks */
+	POLICY_SWITCH,		/* pause now, the rest by post-copy */
 	POLICY_GIVE_UP,		/* @err says by how much it does not converge */
 };
 
@@ -25,6 +26,7 @@ enum policy_verdict {
 enum policy_timeout {
 	POLICY_ABORT = 1,	/* the guest goes on here */
 	POLICY_PAUSE,		/* the guest is stopped, so that it converges */
+	POLICY_POSTCOPY,	/* the guest runs there, its memory follows */
 };
 
 struct policy_config {
@@ -37,6 +39,7 @@ struct policy_config {
 	uint64_t overhead_ns;		/* the pause but for pages, estimated */
 	enum policy_timeout on_timeout;
 	bool auto_converge;		/* throttle what does not converge */
+	bool postcopy;			/* switch once rounds don't halve the rest */
 };
 
 struct policy {
@@ -72,6 +75,8 @@ void policy_init(struct policy *p, const struct policy_config *cfg);
 enum policy_verdict policy_round(struct policy *p,
 				 const struct policy_round *round,
 				 struct error *err);
+/* Within a round: is time out, and shall the rest follow by post-copy? */
+bool policy_switches(const struct policy *p, uint64_t elapsed_ns);
 /* Within a round: is it time to abort? 0, or -ETIMEDOUT. */
 int policy_time(const struct policy *p, uint64_t elapsed_ns,
 		struct error *err);

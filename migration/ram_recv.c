@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "migration/bits.h"
+#include "migration/ram_fetch.h"
 #include "migration/wire.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
@@ -131,12 +132,43 @@ static int recv_fence(struct ram_recv_channel *c, const struct run *run,
 	if (run->round != c->fence + 1)
 		return error_set(err, EPROTO, "fence of round %u after round %u",
 				 run->round, c->fence);
+	if (run->flags & RUN_POSTCOPY && !c->rr->fetch)
+		return error_set(err, EPROTO, "fence of post-copy, and no page is missing");
 	pthread_mutex_lock(&c->rr->lock);
 	c->fence = run->round;
 	c->last = last;
+	c->fetching |= run->flags & RUN_POSTCOPY;
 	pthread_mutex_unlock(&c->rr->lock);
 	fd_event_signal(c->rr->event_fd);
 	return last;
+}
+
+/* Pages that somebody may wait for appear whole, so they are read elsewhere. */
+static int fetch_data(struct ram_recv_channel *c, const struct run *run,
+		      struct error *err)
+{
+	size_t len = (size_t)run->npages << PAGE_SHIFT;
+	int ret;
+
+	if (!c->bounce)
+		c->bounce = malloc(RUN_MAX_PAGES * PAGE_BYTES);
+	if (!c->bounce)
+		return error_set(err, ENOMEM, "no memory for pages");
+	ret = channel_read(&c->ch, c->bounce, len, 0, err);
+	if (ret == 0)
+		ret = ram_fetch_place(c->rr->fetch, run->gpa, run->npages,
+				      c->bounce, err);
+	atomic_fetch_add_explicit(&c->rr->pages, run->npages,
+				  memory_order_relaxed);
+	return ret;
+}
+
+static int fetch_zeroes(struct ram_recv *rr, const struct run *run,
+			struct error *err)
+{
+	atomic_fetch_add_explicit(&rr->zeroes, run->npages,
+				  memory_order_relaxed);
+	return ram_fetch_zero(rr->fetch, run->gpa, run->npages, err);
 }
 
 /* Runs until the last fence (1) or an error. */
@@ -158,7 +190,13 @@ static int recv_runs(struct ram_recv_channel *c, struct error *err)
 		if (run.kind == RUN_FENCE)
 			ret = recv_fence(c, &run, err);
 		else if (run.kind == RUN_ZERO)
-			ret = recv_zeroes(c->rr, &run, err);
+			ret = c->fetching ? fetch_zeroes(c->rr, &run, err) :
+					    recv_zeroes(c->rr, &run, err);
+		else if (run.kind != RUN_DATA)
+			ret = error_set(err, EPROTO, "run of kind %u on a bulk channel",
+					run.kind);
+		else if (c->fetching)
+			ret = fetch_data(c, &run, err);
 		else
 			have = recv_data(c, &run, header, err);
 		if (have < 0)
@@ -195,6 +233,8 @@ int ram_recv_add(struct ram_recv *rr, unsigned int index, struct channel *ch,
 				 index);
 	c->rr = rr;
 	c->ch = *ch;
+	c->fence = rr->resumed;
+	c->fetching = rr->resumed;
 	if (pthread_create(&c->thread, NULL, recv_thread, c)) {
 		channel_init(&c->ch);
 		return error_set(err, EAGAIN, "no thread for bulk channel %u",
@@ -228,11 +268,18 @@ int ram_recv_reached(struct ram_recv *rr, uint32_t round, bool last,
 			ret = c->ret;
 			break;
 		}
-		if (c->fence < round || (last && !c->last))
+		if (c->fence < round || (last && !c->last && !c->fetching))
 			ret = 0;
 	}
 	pthread_mutex_unlock(&rr->lock);
 	return ret;
+}
+
+void ram_recv_resume(struct ram_recv *rr, struct ram_fetch *fetch,
+		     uint32_t round)
+{
+	rr->fetch = fetch;
+	rr->resumed = round;
 }
 
 uint64_t ram_recv_bytes(const struct ram_recv *rr)
@@ -284,6 +331,8 @@ void ram_recv_exit(struct ram_recv *rr)
 			pthread_join(rr->channel[i].thread, NULL);
 		channel_close(&rr->channel[i].ch);
 		rr->channel[i].started = false;
+		free(rr->channel[i].bounce);
+		rr->channel[i].bounce = NULL;
 	}
 	for (unsigned int r = 0; r < MEMORY_MAX_REGIONS; r++) {
 		free(rr->received[r]);

@@ -20,15 +20,18 @@
 #define RAM_RECV_CHANNELS 16
 
 struct ram_recv;
+struct ram_fetch;
 
 struct ram_recv_channel {
 	struct ram_recv *rr;
 	struct channel ch;		/* owned */
 	pthread_t thread;
 	bool started;
+	uint8_t *bounce;		/* its thread's; owned */
 	/* under rr->lock */
 	uint32_t fence;			/* last round that ended here */
 	bool last;			/* by a LAST fence */
+	bool fetching;			/* behind a POSTCOPY fence */
 	int ret;
 	struct error err;
 };
@@ -40,18 +43,25 @@ struct ram_recv {
 	atomic_ulong *received[MEMORY_MAX_REGIONS];	/* page had data */
 	atomic_ulong *populated[MEMORY_MAX_REGIONS];	/* 2 MiB blocks */
 	atomic_ullong pages, zeroes;
+	/* of post-copy; NULL: none */
+	struct ram_fetch *fetch;
+	uint32_t resumed;		/* the round behind which channels begin */
 	int event_fd;			/* a fence came, or a channel failed */
 	pthread_mutex_t lock;
 };
 
 int ram_recv_init(struct ram_recv *rr, struct memory *mem,
 		  unsigned int nchannels, struct error *err) __must_check;
+/* The channels to come go on behind round @round, with pages that are missing in
+ * @fetch: after a link was lost. */
+void ram_recv_resume(struct ram_recv *rr, struct ram_fetch *fetch,
+		     uint32_t round);
 /* Takes over @ch (which is then closed here) as bulk channel @index, 1..N. */
 int ram_recv_add(struct ram_recv *rr, unsigned int index, struct channel *ch,
 		 struct error *err) __must_check;
 bool ram_recv_complete(const struct ram_recv *rr);	/* all channels came */
-/* 1 when round @round (with @last: the last) has ended on all channels, 0 when
- * not yet, -errno when a channel failed. */
+/* 1 when round @round (with @last: the last, or the last before the VM runs) has
+ * ended on all channels, 0 when not yet, -errno when a channel failed. */
 int ram_recv_reached(struct ram_recv *rr, uint32_t round, bool last,
 		     struct error *err) __must_check;
 uint64_t ram_recv_bytes(const struct ram_recv *rr);

@@ -11,6 +11,8 @@
 
 /* Pages of a chunk: what is protected and then sent at a time (8 MiB). */
 #define CHUNK 2048
+#define PUSH_CHUNK 64		/* somebody may wait for one of them */
+#define PUSH_BYTES (256 * KIB)
 #define BATCH_RUNS 128
 #define BATCH_BYTES (1 * MIB)	/* written at once when this much is there */
 
@@ -94,7 +96,8 @@ static int close_run(struct ram_worker *w)
 		w->bytes += len;
 	}
 	run->kind = 0;
-	if (w->nruns == BATCH_RUNS || w->bytes >= BATCH_BYTES)
+	if (w->nruns == BATCH_RUNS ||
+	    w->bytes >= (w->rs->pushing ? PUSH_BYTES : BATCH_BYTES))
 		return flush(w);
 	return 0;
 }
@@ -150,15 +153,36 @@ static int take_bits(struct ram_worker *w, unsigned int r, uint64_t first,
 	return 0;
 }
 
+/* The same of a guest that is stopped, and somebody else may take them too. */
+static void grab_bits(struct ram_worker *w, unsigned int r, uint64_t first,
+		      uint64_t n)
+{
+	unsigned long *from = w->rs->dirty[r] + first / LONG_BITS;
+
+	for (uint64_t i = 0; i < bits_longs(n); i++)
+		w->bits[i] = __atomic_exchange_n(&from[i], 0,
+						 __ATOMIC_RELAXED);
+	atomic_fetch_sub(&w->rs->left, bits_count(w->bits, n));
+}
+
+static unsigned int chunk_pages(const struct ram_send *rs)
+{
+	return rs->pushing ? PUSH_CHUNK : CHUNK;
+}
+
 static int send_chunk(struct ram_worker *w, unsigned int r, uint64_t first)
 {
 	struct memory_region *region = &w->rs->mem->region[r];
-	uint64_t n = MIN((uint64_t)CHUNK, region_pages(w->rs, r) - first);
-	int ret;
+	uint64_t n = MIN((uint64_t)chunk_pages(w->rs),
+			 region_pages(w->rs, r) - first);
+	int ret = 0;
 
-	if (bits_next(w->rs->dirty[r] + first / LONG_BITS, 0, n) == n)
+	if (w->rs->pushing)
+		grab_bits(w, r, first, n);
+	else if (bits_next(w->rs->dirty[r] + first / LONG_BITS, 0, n) == n)
 		return 0;
-	ret = take_bits(w, r, first, n);
+	else
+		ret = take_bits(w, r, first, n);
 	for (uint64_t i = 0; ret == 0; i++) {
 		uint64_t offset;
 
@@ -177,15 +201,36 @@ static bool find_chunk(const struct ram_send *rs, uint64_t index,
 		       unsigned int *r, uint64_t *first)
 {
 	for (*r = 0; *r < rs->mem->nregions; (*r)++) {
-		uint64_t chunks = (region_pages(rs, *r) + CHUNK - 1) / CHUNK;
+		unsigned int size = chunk_pages(rs);
+		uint64_t chunks = (region_pages(rs, *r) + size - 1) / size;
 
 		if (index < chunks) {
-			*first = index * CHUNK;
+			*first = index * size;
 			return true;
 		}
 		index -= chunks;
 	}
 	return false;
+}
+
+/* In post-copy round and round, beginning where somebody waited, until all
+ * pages are taken. */
+static bool next_chunk(struct ram_send *rs, unsigned int *r, uint64_t *first)
+{
+	long long wish;
+
+	if (!rs->pushing)
+		return find_chunk(rs, atomic_fetch_add(&rs->next_chunk, 1), r,
+				  first);
+	if (!atomic_load(&rs->left))
+		return false;
+	wish = atomic_exchange(&rs->wish, -1);
+	if (wish >= 0)
+		atomic_store(&rs->next_chunk, (unsigned int)wish);
+	if (find_chunk(rs, atomic_fetch_add(&rs->next_chunk, 1), r, first))
+		return true;
+	atomic_store(&rs->next_chunk, 1);
+	return find_chunk(rs, 0, r, first);
 }
 
 static int work(struct ram_worker *w, bool checks)
@@ -195,20 +240,26 @@ static int work(struct ram_worker *w, bool checks)
 	uint64_t first;
 	int ret = 0;
 
+	int last;
+
 	while (ret == 0 && !atomic_load(&rs->stop) &&
-	       find_chunk(rs, atomic_fetch_add(&rs->next_chunk, 1), &r, &first)) {
+	       next_chunk(rs, &r, &first)) {
 		if (checks && rs->check)
 			ret = rs->check(rs->check_arg, &w->err);
 		if (ret == 0)
 			ret = send_chunk(w, r, first);
 	}
-	if (ret == 0)
-		ret = close_run(w);
-	if (ret == 0)
-		ret = flush(w);
 	if (ret < 0)
 		atomic_store(&rs->stop, true);
-	return ret;
+	if (ret < 0 && ret != -ETIME)
+		return ret;
+	/* bits that were taken are owed, also when time is up */
+	last = close_run(w);
+	if (last == 0)
+		last = flush(w);
+	if (last < 0)
+		atomic_store(&rs->stop, true);
+	return last < 0 ? last : ret;
 }
 
 static void *work_thread(void *arg)
@@ -246,7 +297,8 @@ int ram_send_pages(struct ram_send *rs, uint64_t deadline, struct error *err)
 	struct ram_worker *w = &rs->worker[0];
 
 	rs->deadline = deadline;
-	atomic_store(&rs->next_chunk, 0);
+	if (!rs->pushing)
+		atomic_store(&rs->next_chunk, 0);
 	atomic_store(&rs->stop, false);
 	start_threads(rs);
 	worker_start(w);
@@ -254,7 +306,8 @@ int ram_send_pages(struct ram_send *rs, uint64_t deadline, struct error *err)
 	for (unsigned int i = 1; i < rs->nchannels; i++)
 		if (rs->worker[i].threaded)
 			pthread_join(rs->worker[i].thread, NULL);
-	rs->first = false;
+	if (!atomic_load(&rs->stop))
+		rs->first = false;
 	for (unsigned int i = 0; i < rs->nchannels; i++) {
 		if (rs->worker[i].ret < 0) {
 			*err = rs->worker[i].err;
@@ -311,12 +364,57 @@ int ram_send_forget(struct ram_send *rs, struct error *err)
 	return ret;
 }
 
-int ram_send_fence(struct ram_send *rs, uint32_t round, bool last,
+void ram_send_leave_absent(struct ram_send *rs)
+{
+	unsigned long *present = rs->worker[0].present;
+
+	if (!rs->first)
+		return;
+	for (unsigned int r = 0; r < rs->mem->nregions; r++) {
+		uint64_t pages = region_pages(rs, r);
+
+		for (uint64_t at = 0; at < pages; at += CHUNK) {
+			uint64_t n = MIN((uint64_t)CHUNK, pages - at);
+
+			memory_present(rs->mem, r, at, n, present);
+			for (uint64_t i = 0; i < bits_longs(n); i++)
+				rs->dirty[r][at / LONG_BITS + i] &= present[i];
+		}
+	}
+}
+
+void ram_send_push(struct ram_send *rs)
+{
+	uint64_t left = 0;
+
+	for (unsigned int r = 0; r < rs->mem->nregions; r++)
+		left += bits_count(rs->dirty[r], region_pages(rs, r));
+	atomic_store(&rs->left, left);
+	atomic_store(&rs->wish, -1);
+	rs->pushing = true;
+}
+
+bool ram_send_take(struct ram_send *rs, unsigned int region, uint64_t page)
+{
+	unsigned long bit = 1ul << (page % LONG_BITS);
+	unsigned long *word = &rs->dirty[region][page / LONG_BITS];
+	uint64_t chunk = page / PUSH_CHUNK;
+
+	if (!(__atomic_fetch_and(word, ~bit, __ATOMIC_RELAXED) & bit))
+		return false;
+	atomic_fetch_sub(&rs->left, 1);
+	for (unsigned int r = 0; r < region; r++)
+		chunk += (region_pages(rs, r) + PUSH_CHUNK - 1) / PUSH_CHUNK;
+	atomic_store(&rs->wish, (long long)chunk);
+	return true;
+}
+
+int ram_send_fence(struct ram_send *rs, uint32_t round, unsigned int flags,
 		   uint64_t deadline, struct error *err)
 {
 	struct run fence = {
 		.kind = RUN_FENCE,
-		.flags = last ? RUN_LAST : 0,
+		.flags = (uint16_t)flags,
 		.round = round,
 	};
 	uint8_t header[RUN_HEADER];

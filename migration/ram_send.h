@@ -35,7 +35,8 @@ struct ram_send {
 	struct channel *channel;	/* array */
 	unsigned int nchannels;
 	int cancel_fd;
-	/* asked now and then in the caller's thread; an error ends the round */
+	/* asked now and then in the caller's thread; an error ends the round,
+	 * -ETIME so that what was not sent yet stays dirty */
 	int (*check)(void *arg, struct error *err);
 	void *check_arg;
 
@@ -48,6 +49,10 @@ struct ram_send {
 	uint64_t deadline;		/* of the running ram_send_pages() */
 	atomic_uint next_chunk;
 	atomic_bool stop;		/* a worker failed: all end */
+	/* post-copy: who takes a page's dirty bit, atomically, sends it */
+	bool pushing;
+	atomic_ullong left;		/* dirty pages that nobody took */
+	atomic_llong wish;		/* chunk to go on at; -1: none */
 	pthread_mutex_t clear_lock;	/* dirty_clear: one thread at a time */
 };
 
@@ -62,7 +67,19 @@ int ram_send_forget(struct ram_send *rs, struct error *err) __must_check;
 /* Send all that is dirty. */
 int ram_send_pages(struct ram_send *rs, uint64_t deadline, struct error *err)
 	__must_check;
-int ram_send_fence(struct ram_send *rs, uint32_t round, bool last,
+/* @flags: RUN_LAST, RUN_POSTCOPY. */
+int ram_send_fence(struct ram_send *rs, uint32_t round, unsigned int flags,
 		   uint64_t deadline, struct error *err) __must_check;
+
+/*
+ * Post-copy: the guest is stopped here for good, and what is dirty is sent
+ * while it runs elsewhere. push begins; then ram_send_pages() sends what nobody
+ * took, beginning behind the page that was taken last.
+ */
+void ram_send_push(struct ram_send *rs);
+/* Is this page still to be sent? Then it is the caller's. Any thread. */
+bool ram_send_take(struct ram_send *rs, unsigned int region, uint64_t page);
+/* Before that, in the first round: leave out what was never touched. */
+void ram_send_leave_absent(struct ram_send *rs);
 
 #endif

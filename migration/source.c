@@ -94,6 +94,12 @@ static const struct machine_state states[SOURCE_NSTATES] = {
 	[SOURCE_ASKING] = { "ASKING",
 		"the link was lost after GO: asks over new ones",
 		MIGRATION_STAGE_COMMITMENT, source_asking, false, DISKS_FREE },
+	[SOURCE_SERVING] = { "SERVING",
+		"the VM runs there, and gets the rest of its memory",
+		MIGRATION_STAGE_POSTCOPY, source_serving, false, DISKS_FREE },
+	[SOURCE_SEVERED] = { "SEVERED",
+		"the link was lost meanwhile: waits to be told to recover",
+		MIGRATION_STAGE_POSTCOPY, source_severed, false, DISKS_FREE },
 	[SOURCE_RETURNING] = { "RETURNING",
 		"takes disk locks back, then runs the guest here",
 		MIGRATION_STAGE_CLEAN_UP, source_returning, false,
@@ -109,6 +115,9 @@ static const struct machine_state states[SOURCE_NSTATES] = {
 		MIGRATION_STAGE_CLEAN_UP, NULL, false, DISKS_FREE },
 	[SOURCE_UNKNOWN] = { "UNKNOWN",
 		"nobody answers after GO; the VM stays paused here",
+		MIGRATION_STAGE_CLEAN_UP, NULL, false, DISKS_FREE },
+	[SOURCE_BROKEN] = { "BROKEN",
+		"the VM ran there, and ended before its memory was there",
 		MIGRATION_STAGE_CLEAN_UP, NULL, false, DISKS_FREE },
 };
 
@@ -127,6 +136,10 @@ static const char *const events[SOURCE_NEVENTS] = {
 	[SOURCE_EV_SILENT] = "nobody answers",
 	[SOURCE_EV_RESUMED] = "runs again",
 	[SOURCE_EV_STUCK] = "locks are held elsewhere",
+	[SOURCE_EV_INCOMPLETE] = "RUNNING, pages are missing",
+	[SOURCE_EV_FETCHED] = "all pages are there",
+	[SOURCE_EV_RECOVERED] = "link is back",
+	[SOURCE_EV_GIVEN_UP] = "told to give up",
 };
 
 #define EDGE(s, e, n, a) \
@@ -151,12 +164,22 @@ static const struct machine_edge edges[] = {
 	EDGE(PREPARING, CAP, RETURNING, abandon),
 	EDGE(PREPARING, CANCEL, RETURNING, abandon),
 	EDGE(COMMITTING, RUNNING, COMPLETED, say_bye),
+	EDGE(COMMITTING, INCOMPLETE, SERVING, NULL),
 	EDGE(COMMITTING, DEAD, RETURNING, NULL),
 	EDGE(COMMITTING, LOST, ASKING, hang_up),
 	EDGE(ASKING, RUNNING, COMPLETED, say_bye),
+	EDGE(ASKING, INCOMPLETE, SEVERED, hang_up),
 	EDGE(ASKING, DEAD, RETURNING, NULL),
 	EDGE(ASKING, PREPARED, COMMITTING, NULL),
 	EDGE(ASKING, SILENT, UNKNOWN, NULL),
+	EDGE(SERVING, FETCHED, COMPLETED, say_bye),
+	EDGE(SERVING, LOST, SEVERED, hang_up),
+	EDGE(SERVING, DEAD, BROKEN, NULL),
+	EDGE(SERVING, GIVEN_UP, BROKEN, hang_up),
+	EDGE(SEVERED, RECOVERED, SERVING, NULL),
+	EDGE(SEVERED, FETCHED, COMPLETED, say_bye),
+	EDGE(SEVERED, DEAD, BROKEN, NULL),
+	EDGE(SEVERED, GIVEN_UP, BROKEN, hang_up),
 	EDGE(RETURNING, RESUMED, FAILED, NULL),
 	EDGE(RETURNING, CANCEL, CANCELLED, NULL),
 	EDGE(RETURNING, STUCK, STRANDED, NULL),
@@ -184,7 +207,8 @@ uint64_t source_wire_bytes(const struct migration_source *s)
 
 	for (unsigned int i = 0; i < s->nbulk; i++)
 		sum += atomic_load(&s->bulk[i].sent);
-	return sum;
+	return sum + s->cut_bytes + atomic_load(&s->push.bytes) +
+	       atomic_load(&s->push.channel.sent);
 }
 
 uint64_t source_disk_bytes(const struct migration_source *s)
@@ -222,6 +246,7 @@ static enum migration_outcome outcome_of(unsigned int state)
 	case SOURCE_CANCELLED:
 		return MIGRATION_CANCELLED;
 	case SOURCE_UNKNOWN:
+	case SOURCE_BROKEN:
 		return MIGRATION_UNKNOWN;
 	default:
 		return MIGRATION_FAILED;
@@ -231,6 +256,7 @@ static enum migration_outcome outcome_of(unsigned int state)
 static void clean_up(struct migration_source *s)
 {
 	source_throttle(s, 0);
+	source_postcopy_exit(s);
 	if (s->ram_ready)
 		ram_send_exit(&s->ram);
 	s->ram_ready = false;
@@ -251,7 +277,8 @@ static void *source_thread(void *arg)
 				     source_disk_bytes(s);
 	pthread_mutex_unlock(&s->progress.lock);
 	clean_up(s);
-	if (final != SOURCE_UNKNOWN && final != SOURCE_STRANDED)
+	if (final != SOURCE_UNKNOWN && final != SOURCE_STRANDED &&
+	    final != SOURCE_BROKEN)
 		record_done(&s->record);
 	if (failed && !s->err.code)
 		error_set(&s->err, EIO, "migration: no edge in the table");
@@ -295,6 +322,7 @@ static void source_free(struct migration_source *s)
 	migration_progress_exit(&s->progress);
 	pthread_mutex_destroy(&s->lock);
 	fd_close(&s->cancel_fd);
+	fd_close(&s->recover_fd);
 	free(s->copy_disks);
 	free(s);
 }
@@ -316,6 +344,7 @@ static struct migration_source *source_new(
 	channel_init(&s->control);
 	pinger_init(&s->pinger);
 	disk_send_init(&s->disks);
+	ram_push_init(&s->push);
 	record_init(&s->record);
 	for (unsigned int i = 0; i < MIGRATION_MAX_CHANNELS; i++)
 		channel_init(&s->bulk[i]);
@@ -327,6 +356,7 @@ static struct migration_source *source_new(
 	s->progress.now.memory_remaining = cfg->vm->mem.size;
 	pthread_mutex_init(&s->lock, NULL);
 	s->cancel_fd = fd_event();
+	s->recover_fd = fd_event();
 	return s;
 }
 
@@ -342,7 +372,7 @@ int migration_source_start(struct migration_source **out,
 	s = source_new(cfg);
 	if (!s)
 		return error_set(err, ENOMEM, "no memory for a migration");
-	if (s->cancel_fd < 0 || (cfg->params.copy_disks && !s->copy_disks) ||
+	if (s->cancel_fd < 0 || s->recover_fd < 0 || (cfg->params.copy_disks && !s->copy_disks) ||
 	    getrandom(s->job.id, WIRE_JOB, 0) != WIRE_JOB ||
 	    pthread_create(&s->thread, NULL, source_thread, s)) {
 		source_free(s);
@@ -368,6 +398,53 @@ int migration_source_cancel(struct migration_source *s, struct error *err)
 	if (ret == 0)
 		fd_event_signal(s->cancel_fd);
 	return ret;
+}
+
+int migration_source_switch(struct migration_source *s, struct error *err)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->over || s->committed)
+		ret = error_set(err, EALREADY, "too late for post-copy: the %s",
+				s->over ? "migration is over" :
+					  "destination was told to go");
+	else
+		atomic_store(&s->switch_now, true);
+	pthread_mutex_unlock(&s->lock);
+	return ret;
+}
+
+int migration_source_recover(struct migration_source *s, const char *uri,
+			     struct error *err)
+{
+	int ret = uri ? channel_security_check(uri, &s->cfg.params.security,
+					       err) : 0;
+
+	if (ret < 0)
+		return ret;
+	pthread_mutex_lock(&s->lock);
+	if (!s->severed)
+		ret = error_set(err, EINVAL, "nothing to recover: no post-copy has lost its link");
+	else if (uri)
+		snprintf(s->uri, sizeof(s->uri), "%s", uri);
+	s->severed = false;	/* from here on the thread reads uri */
+	pthread_mutex_unlock(&s->lock);
+	if (ret < 0)
+		return ret;
+	pthread_mutex_lock(&s->progress.lock);
+	s->progress.now.postcopy.link = MIGRATION_LINK_RECOVERING;
+	pthread_mutex_unlock(&s->progress.lock);
+	fd_event_signal(s->recover_fd);
+	return 0;
+}
+
+void migration_source_give_up(struct migration_source *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->given_up = true;
+	pthread_mutex_unlock(&s->lock);
+	fd_event_signal(s->cancel_fd);
 }
 
 void migration_source_stats(struct migration_source *s,
@@ -414,7 +491,8 @@ void migration_source_destroy(struct migration_source *s)
 
 	if (!s)
 		return;
-	(void)migration_source_cancel(s, &ignored);
+	if (migration_source_cancel(s, &ignored) < 0)
+		migration_source_give_up(s);
 	migration_source_wait(s);
 	source_free(s);
 }

@@ -35,6 +35,7 @@ struct migration_params {
 	enum policy_timeout on_timeout;
 	bool dry_run;		/* measure, foresee, move nothing: CANCELLED */
 	bool auto_converge;	/* throttle a guest that is too busy */
+	bool postcopy;		/* start it there when rounds don't help */
 	uint32_t resolve_s;	/* how long to ask after a link lost at GO */
 	/* Disks to copy along: ids with commas between, or "all". NULL: none,
 	 * the other side reaches them by itself. */
@@ -66,6 +67,16 @@ int migration_source_start(struct migration_source **out,
 			   struct error *err) __must_check;
 /* Any thread. -EALREADY after GO ("too late") or when it is over. */
 int migration_source_cancel(struct migration_source *s, struct error *err);
+/* Start the guest there as soon as may be, its memory follows. Any thread.
+ * -EALREADY when it is too late for that. */
+int migration_source_switch(struct migration_source *s, struct error *err)
+	__must_check;
+/* In post-copy, when the link was lost: connect again, to @uri (NULL: where it
+ * was). stats tell how it goes. Any thread. -EINVAL: no link was lost. */
+int migration_source_recover(struct migration_source *s, const char *uri,
+			     struct error *err) __must_check;
+/* In post-copy: never mind the rest, whoever needs it. Any thread. */
+void migration_source_give_up(struct migration_source *s);
 void migration_source_stats(struct migration_source *s,
 			    struct migration_stats *out);
 /* Until it is over. Not in the loop's thread: the migration needs the loop. */

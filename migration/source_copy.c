@@ -47,8 +47,7 @@ unsigned int source_event(struct migration_source *s)
 	return SOURCE_EV_FAILED;
 }
 
-/* A message of the destination that ends the job: into @err. */
-static int farewell(const struct message *m, struct error *err)
+int source_farewell(const struct message *m, struct error *err)
 {
 	char text[WIRE_MAX_TEXT + 1] = "";
 	struct wire_job job;
@@ -76,7 +75,7 @@ void source_explain(struct migration_source *s, uint64_t wait_ns)
 		bool round = m.type == WIRE_ROUND;
 
 		if (!round)
-			farewell(&m, &s->err);
+			source_farewell(&m, &s->err);
 		message_free(&m);
 		if (!round)
 			return;
@@ -142,6 +141,14 @@ unsigned int source_connecting(void *ctx)
 	return SOURCE_EV_CONNECTED;
 }
 
+/* A destination that can't do it says so before anything is copied. */
+static bool may_switch(const struct migration_source *s)
+{
+	const struct migration_params *p = &s->cfg.params;
+
+	return p->postcopy || p->on_timeout == POLICY_POSTCOPY;
+}
+
 static int send_offer(struct migration_source *s)
 {
 	struct wire_offer offer = {
@@ -150,6 +157,7 @@ static int send_offer(struct migration_source *s)
 		.state_version = STATE_VERSION,
 		.max_pause_ms = s->cfg.params.max_pause_ms,
 		.channels = (uint16_t)s->cfg.params.channels,
+		.flags = may_switch(s) ? WIRE_OFFER_POSTCOPY : 0,
 	};
 	const uint8_t *tree = s->cfg.vm->tree;
 	uint8_t buf[WIRE_OFFER_SIZE];
@@ -169,7 +177,7 @@ static int recv_accept(struct migration_source *s)
 	if (ret == 0 && m.type == WIRE_ACCEPT)
 		ret = wire_accept_decode(m.payload, m.len, &granted, &s->err);
 	else if (ret == 0)
-		ret = farewell(&m, &s->err);
+		ret = source_farewell(&m, &s->err);
 	message_free(&m);
 	s->nbulk = MIN(granted, s->cfg.params.channels);
 	return ret;
@@ -216,6 +224,13 @@ unsigned int source_offering(void *ctx)
 	return SOURCE_EV_ACCEPTED;
 }
 
+/* Told so, or time is out and that is what shall be done then? */
+static bool switch_now(struct migration_source *s)
+{
+	return atomic_load(&s->switch_now) ||
+	       policy_switches(&s->policy, now_ns() - s->progress.started);
+}
+
 int source_check(void *arg, struct error *err)
 {
 	struct migration_source *s = arg;
@@ -223,6 +238,8 @@ int source_check(void *arg, struct error *err)
 
 	if (s->try_until && now_ns() >= s->try_until)
 		return error_set(err, ETIME, "enough was measured");
+	if (!s->paused && switch_now(s))
+		return error_set(err, ETIME, "the rest follows by post-copy");
 	if (!s->paused)
 		ret = policy_time(&s->policy,
 				  now_ns() - s->progress.started, err);
@@ -241,23 +258,22 @@ static void peer_left(void *arg)
 	for (unsigned int i = 0; i < s->nbulk; i++)
 		channel_shutdown(&s->bulk[i]);
 	channel_shutdown(&s->disks.channel);
+	channel_shutdown(&s->push.channel);
 }
 
-/* From here to unwatch() the control channel is the pinger's. */
-static void watch(struct migration_source *s)
+void source_watch(struct migration_source *s)
 {
 	pinger_start(&s->pinger, &s->control, peer_left, s);
 }
 
-/* @ret is what was done meanwhile; what the destination said explains it. */
-static int unwatch(struct migration_source *s, int ret)
+int source_unwatch(struct migration_source *s, int ret)
 {
 	struct error why = ERROR_INIT;
 	struct message m;
 	int news = pinger_stop(&s->pinger, &m, &why);
 
 	if (news == 1)
-		news = farewell(&m, &why);
+		news = source_farewell(&m, &why);
 	message_free(&m);
 	if (news == 0)
 		return ret;
@@ -286,6 +302,7 @@ static void init_policy(struct migration_source *s)
 		.overhead_ns = overhead(s),
 		.on_timeout = p->on_timeout,
 		.auto_converge = p->auto_converge,
+		.postcopy = p->postcopy,
 	};
 
 	policy_init(&s->policy, &cfg);
@@ -315,14 +332,13 @@ static int start_ram(struct migration_source *s)
 	return ret;
 }
 
-/* End the round on every channel; back when the destination has it all. */
-static int end_round(struct migration_source *s)
+int source_end_round(struct migration_source *s)
 {
-	struct wire_round round = { .round = s->round };
+	struct wire_round round = { .round = ++s->round };
 	uint8_t buf[WIRE_ROUND_SIZE];
 	struct message m;
 	uint64_t mark;
-	int ret = ram_send_fence(&s->ram, s->round, false, 0, &s->err);
+	int ret = ram_send_fence(&s->ram, s->round, 0, 0, &s->err);
 
 	mark = now_ns();
 	if (ret == 0)
@@ -339,7 +355,7 @@ static int end_round(struct migration_source *s)
 	if (ret == 0 && m.type == WIRE_ROUND)
 		ret = wire_round_decode(m.payload, m.len, &round, &s->err);
 	else if (ret == 0)
-		ret = farewell(&m, &s->err);
+		ret = source_farewell(&m, &s->err);
 	message_free(&m);
 	if (ret == 0 && round.round != s->round)
 		ret = error_set(&s->err, EPROTO, "round %u answered as %u",
@@ -368,19 +384,19 @@ static int one_round(struct migration_source *s, struct policy_round *r)
 	uint64_t before = s->synced;
 	int ret;
 
-	s->round++;
-	ret = unwatch(s, ram_send_pages(&s->ram, 0, &s->err));
-	if (ret == -ETIME && s->try_until) {
+	ret = source_unwatch(s, ram_send_pages(&s->ram, 0, &s->err));
+	/* what was not sent stays dirty */
+	if (ret == -ETIME) {
 		error_clear(&s->err);
 		ret = 0;
 	}
 	if (ret == 0)
-		ret = end_round(s);
+		ret = source_end_round(s);
 	if (ret < 0)
 		return ret;
 	r->sent = source_wire_bytes(s) - bytes;
 	r->sent_ns = now_ns() - start;
-	watch(s);
+	source_watch(s);
 	ret = ram_send_sync(&s->ram, &s->err);
 	s->synced = now_ns();
 	r->dirty = s->ram.dirty_pages << PAGE_SHIFT;
@@ -408,14 +424,14 @@ static unsigned int dry_run(struct migration_source *s)
 	struct policy_round line;
 	int ret;
 
-	watch(s);
+	source_watch(s);
 	ret = start_ram(s);
 	s->try_until = now_ns() + TRY_NS;
 	if (ret == 0)
 		ret = one_round(s, &line);
 	if (ret == 0)
 		ret = source_try(s, &line);
-	ret = unwatch(s, ret);
+	ret = source_unwatch(s, ret);
 	if (ret < 0)
 		return failed(s);
 	error_set(&s->err, ECANCELED, "dry run: nothing was moved");
@@ -431,7 +447,7 @@ unsigned int source_copying(void *ctx)
 	init_policy(s);
 	if (s->cfg.params.dry_run)
 		return dry_run(s);
-	watch(s);
+	source_watch(s);
 	ret = source_disks_copy(s);
 	if (ret == 0)
 		ret = start_ram(s);
@@ -444,17 +460,23 @@ unsigned int source_copying(void *ctx)
 		if (s->round == 1)
 			source_foresee(s, &r);
 		verdict = policy_round(&s->policy, &r, &s->err);
+		if (verdict != POLICY_STOP && switch_now(s))
+			verdict = POLICY_SWITCH;
 		if (verdict == POLICY_CONTINUE)
 			source_throttle(s, s->policy.throttle);
 		publish(s);
 		if (verdict == POLICY_CONTINUE)
 			ret = source_check(s, &s->err);
+		if (ret == -ETIME)	/* told so just now: the next round ends */
+			ret = 0;
 	}
 	s->forced = verdict == POLICY_FORCE;
 	/* a sync takes milliseconds, so it is paid before the pause */
 	if (ret == 0 && verdict != POLICY_GIVE_UP)
 		ret = record_going(&s->record, &s->err);
-	ret = unwatch(s, ret);
+	ret = source_unwatch(s, ret);
+	if (ret == 0 && verdict == POLICY_SWITCH)
+		ret = source_switch(s);
 	if (ret < 0)
 		return failed(s);
 	return verdict == POLICY_GIVE_UP ? source_event(s) :

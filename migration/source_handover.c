@@ -61,11 +61,12 @@ static int stop_guest(struct migration_source *s, struct migration_pause *p)
 	return ret < 0 ? ret : cap_check(s);
 }
 
+/* In post-copy they are only named. */
 static int last_pages(struct migration_source *s)
 {
 	int ret = ram_send_sync(&s->ram, &s->err);
 
-	if (ret == 0)
+	if (ret == 0 && !s->postcopy)
 		ret = ram_send_pages(&s->ram, s->pause_deadline, &s->err);
 	return ret < 0 ? ret : cap_check(s);
 }
@@ -76,11 +77,23 @@ static bool should_run(const struct migration_source *s)
 	return s->before == VM_RUNNING || s->before == VM_IO_ERROR;
 }
 
+/* After it bulk channels are silent, or pages appear before a guest that runs. */
+static int last_fence(struct migration_source *s)
+{
+	int ret = s->postcopy ? source_let_go(s, s->pause_deadline) : 0;
+
+	return ret < 0 ? ret :
+	       ram_send_fence(&s->ram, s->round,
+			      s->postcopy ? RUN_POSTCOPY : RUN_LAST,
+			      s->pause_deadline, &s->err);
+}
+
 static int send_state(struct migration_source *s, const void *fdt, size_t len)
 {
 	struct wire_state state = {
 		.round = s->round,
-		.flags = should_run(s) ? WIRE_STATE_RUN : 0,
+		.flags = (should_run(s) ? WIRE_STATE_RUN : 0) |
+			 (s->postcopy ? WIRE_STATE_POSTCOPY : 0),
 		.age_ns = now_ns() - s->ops->saved_at(s->cfg.vm),
 	};
 	uint8_t buf[WIRE_STATE_SIZE];
@@ -111,8 +124,7 @@ static int hand_over(struct migration_source *s, struct migration_pause *p)
 	if (ret == 0)
 		ret = last_pages(s);
 	if (ret == 0)
-		ret = ram_send_fence(&s->ram, s->round, true,
-				     s->pause_deadline, &s->err);
+		ret = last_fence(s);
 	p->last_pages += lap(&mark);
 	if (ret == 0 && s->disks.started)
 		ret = disk_send_wait(&s->disks, s->pause_deadline, &s->err);
@@ -173,7 +185,8 @@ static unsigned int recv_verdict(struct migration_source *s, uint64_t deadline)
 	} else if (m.type == WIRE_RUNNING &&
 		   !wire_running_decode(m.payload, m.len, &running, &s->err)) {
 		job = running.job;
-		event = SOURCE_EV_RUNNING;
+		event = running.missing ? SOURCE_EV_INCOMPLETE :
+					  SOURCE_EV_RUNNING;
 	} else if (m.type == WIRE_DEAD &&
 		   !wire_reason_decode(m.payload, m.len, &job, text, &s->err)) {
 		error_set(&s->err, ECONNABORTED, "destination: %s", text);
@@ -189,7 +202,8 @@ static unsigned int recv_verdict(struct migration_source *s, uint64_t deadline)
 		p->last_fence = prepared.fence_us;
 		p->load_state = prepared.load_us;
 		p->activate = prepared.activate_us;
-	} else if (event == SOURCE_EV_RUNNING) {
+	} else if (event == SOURCE_EV_RUNNING ||
+		   event == SOURCE_EV_INCOMPLETE) {
 		p->run = running.run_us;
 	}
 	pthread_mutex_unlock(&s->progress.lock);
@@ -245,7 +259,7 @@ unsigned int source_committing(void *ctx)
 	/* a PREPARED that was asked for twice may still be on its way */
 	while (event == SOURCE_EV_PREPARED)
 		event = recv_verdict(s, deadline);
-	if (event == SOURCE_EV_RUNNING)
+	if (event == SOURCE_EV_RUNNING || event == SOURCE_EV_INCOMPLETE)
 		account_pause(s);
 	pthread_mutex_lock(&s->progress.lock);
 	s->progress.now.pause.go = lap(&mark);
@@ -253,8 +267,7 @@ unsigned int source_committing(void *ctx)
 	return event ? event : SOURCE_EV_LOST;
 }
 
-/* One QUERY over a new connection; an event, or 0 without an answer. */
-static unsigned int ask(struct migration_source *s)
+unsigned int source_ask(struct migration_source *s, uint64_t limit)
 {
 	struct wire_hello hello = {
 		.oldest = WIRE_VERSION,
@@ -262,7 +275,7 @@ static unsigned int ask(struct migration_source *s)
 		.role = WIRE_ROLE_QUERY,
 		.job = s->job,
 	};
-	uint64_t deadline = MIN(now_ns() + QUERY_NS, s->ask_deadline);
+	uint64_t deadline = MIN(now_ns() + QUERY_NS, limit);
 
 	channel_close(&s->control);
 	if (channel_connect(&s->control, s->uri, &s->cfg.params.security, -1,
@@ -283,9 +296,9 @@ unsigned int source_asking(void *ctx)
 		s->ask_deadline = now_ns() +
 				  s->cfg.params.resolve_s * NSEC_PER_SEC;
 	while (now_ns() < s->ask_deadline) {
-		unsigned int event = ask(s);
+		unsigned int event = source_ask(s, s->ask_deadline);
 
-		if (event == SOURCE_EV_RUNNING)
+		if (event == SOURCE_EV_RUNNING || event == SOURCE_EV_INCOMPLETE)
 			account_pause(s);
 		if (event)
 			return event;

@@ -11,6 +11,7 @@
 #include "migration/limiter.h"
 #include "migration/pinger.h"
 #include "migration/policy.h"
+#include "migration/ram_push.h"
 #include "migration/ram_send.h"
 #include "migration/record.h"
 #include "migration/source.h"
@@ -24,12 +25,15 @@ enum source_state {
 	SOURCE_PREPARING,
 	SOURCE_COMMITTING,
 	SOURCE_ASKING,
+	SOURCE_SERVING,
+	SOURCE_SEVERED,
 	SOURCE_RETURNING,
 	SOURCE_COMPLETED,
 	SOURCE_FAILED,
 	SOURCE_CANCELLED,
 	SOURCE_STRANDED,
 	SOURCE_UNKNOWN,
+	SOURCE_BROKEN,
 	SOURCE_NSTATES
 };
 
@@ -48,6 +52,10 @@ enum source_event {
 	SOURCE_EV_SILENT,
 	SOURCE_EV_RESUMED,
 	SOURCE_EV_STUCK,
+	SOURCE_EV_INCOMPLETE,
+	SOURCE_EV_FETCHED,
+	SOURCE_EV_RECOVERED,
+	SOURCE_EV_GIVEN_UP,
 	SOURCE_NEVENTS
 };
 
@@ -78,6 +86,11 @@ struct migration_source {
 	uint64_t synced;		/* when dirty pages were last asked */
 	enum vm_state before;		/* when it was stopped */
 	bool deactivated;		/* disk locks were given up */
+	bool postcopy;			/* the rest of memory follows */
+	unsigned long *told[MEMORY_MAX_REGIONS];	/* missing there; owned */
+	struct ram_push push;
+	uint32_t stop_round;		/* the last one before the guest ran there */
+	uint64_t cut_bytes;		/* over links that were lost */
 	struct record record;
 	uint64_t paused;		/* when the pause began, 0: not yet */
 	uint64_t pause_deadline;
@@ -87,7 +100,11 @@ struct migration_source {
 
 	struct migration_progress progress;
 	int cancel_fd;
-	pthread_mutex_t lock;		/* protects the rest */
+	int recover_fd;			/* somebody wants a new link */
+	atomic_bool switch_now;		/* to post-copy */
+	pthread_mutex_t lock;		/* protects the rest, and uri */
+	bool given_up;			/* nobody waits for the rest */
+	bool severed;			/* a new link may be wanted */
 	bool cancelled;
 	bool committed;			/* GO may have been sent */
 	bool over;
@@ -101,6 +118,8 @@ unsigned int source_stopping(void *ctx);
 unsigned int source_preparing(void *ctx);
 unsigned int source_committing(void *ctx);
 unsigned int source_asking(void *ctx);
+unsigned int source_serving(void *ctx);
+unsigned int source_severed(void *ctx);
 unsigned int source_returning(void *ctx);
 
 /* The event for a step that failed with s->err. */
@@ -108,6 +127,22 @@ unsigned int source_event(struct migration_source *s);
 /* Before the pause: replace s->err by the destination's reason, if it sent
  * one within @wait_ns. */
 void source_explain(struct migration_source *s, uint64_t wait_ns);
+/* From here to unwatch() the control channel is the pinger's. */
+void source_watch(struct migration_source *s);
+/* @ret is what was done meanwhile; what the destination said explains it. */
+int source_unwatch(struct migration_source *s, int ret);
+/* A message of the destination that ends the job: into @err. */
+int source_farewell(const struct message *m, struct error *err);
+/* One QUERY over a new connection; an event, or 0 without an answer. */
+unsigned int source_ask(struct migration_source *s, uint64_t deadline);
+/* End a round, the number of which becomes the next, on every channel; back when
+ * the destination has it all. */
+int source_end_round(struct migration_source *s);
+/* source_postcopy.c: connect the fault channel, say what is missing so far. */
+int source_switch(struct migration_source *s);
+/* In the pause: say what is missing besides; pages are answered for from now. */
+int source_let_go(struct migration_source *s, uint64_t deadline);
+void source_postcopy_exit(struct migration_source *s);
 /* source_disks.c: name the disks that are copied, connect, copy until they are
  * mirrored. Each does nothing where none is copied. */
 int source_disks_choose(struct migration_source *s);

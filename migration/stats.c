@@ -69,6 +69,7 @@ const char *migration_stage_name(enum migration_stage stage)
 		[MIGRATION_STAGE_PRECOPY] = "iterative pre-copy",
 		[MIGRATION_STAGE_STOP_AND_COPY] = "stop-and-copy",
 		[MIGRATION_STAGE_COMMITMENT] = "commitment",
+		[MIGRATION_STAGE_POSTCOPY] = "post-copy",
 		[MIGRATION_STAGE_CLEAN_UP] = "clean-up",
 	};
 

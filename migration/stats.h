@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "migration/forecast.h"
+#include "migration/wire.h"
 #include "vmm/base/error.h"
 
 /* The stages that users see, in their order (Clark et al., NSDI 2005). */
@@ -20,6 +21,7 @@ enum migration_stage {
 	MIGRATION_STAGE_PRECOPY,	/* the guest runs, memory follows it */
 	MIGRATION_STAGE_STOP_AND_COPY,	/* the guest is stopped */
 	MIGRATION_STAGE_COMMITMENT,	/* GO was said */
+	MIGRATION_STAGE_POSTCOPY,	/* it runs there, memory follows it */
 	MIGRATION_STAGE_CLEAN_UP,
 };
 
@@ -47,6 +49,23 @@ struct migration_pause {
 	uint64_t activate;		/* D, part of prepared: disk locks */
 	uint64_t go;			/* GO sent until RUNNING was here */
 	uint64_t run;			/* D, part of go */
+};
+
+/* Of a guest that runs on the other side before its memory is there. */
+enum migration_link {
+	MIGRATION_LINK_NONE,		/* not that */
+	MIGRATION_LINK_UP,
+	MIGRATION_LINK_LOST,		/* both sides wait for a new one */
+	MIGRATION_LINK_RECOVERING,
+};
+
+struct migration_postcopy {
+	enum migration_link link;
+	uint64_t pages;		/* that were missing when it started there */
+	uint64_t requests;	/* pages that were asked for */
+	uint32_t recoveries;	/* links that were lost, and replaced */
+	struct wire_fetched waits;	/* faults is 0 until it is told */
+	struct error lost;	/* why the link was lost, or is not back */
 };
 
 #define MIGRATION_MAX_DISKS 16
@@ -102,6 +121,7 @@ struct migration_stats {
 	struct migration_disk_stats disk[MIGRATION_MAX_DISKS];
 	unsigned int ndisks;
 	struct migration_forecast forecast;
+	struct migration_postcopy postcopy;
 	struct error error;		/* why it failed; code 0 if it did not */
 };
 

@@ -7,6 +7,7 @@ const struct migration_vm_ops migration_vm_ops = {
 	.dirty_sync = dirty_sync,
 	.dirty_clear = dirty_clear,
 	.throttle = vm_throttle,
+	.hold = vm_hold,
 	.pause = vm_pause,
 	.quiesce = vm_quiesce,
 	.save = vm_save,

@@ -19,6 +19,7 @@ struct migration_vm_ops {
 			   uint64_t npages, const unsigned long *bitmap,
 			   struct error *err);
 	void (*throttle)(struct vm *vm, unsigned int percent);
+	void (*hold)(struct vm *vm, bool on);
 	void (*pause)(struct vm *vm, enum vm_state state);
 	int (*quiesce)(struct vm *vm, uint64_t deadline, struct error *err);
 	int (*save)(struct vm *vm, void **fdt, size_t *len, struct error *err);

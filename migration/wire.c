@@ -26,6 +26,9 @@ static const char *const type_name[WIRE_NTYPES] = {
 	[WIRE_QUERY] = "QUERY",
 	[WIRE_BYE] = "BYE",
 	[WIRE_DISKS] = "DISKS",
+	[WIRE_MISSING] = "MISSING",
+	[WIRE_MEMORY] = "MEMORY",
+	[WIRE_FETCHED] = "FETCHED",
 };
 
 const char *wire_type_name(unsigned int type)
@@ -126,8 +129,10 @@ static bool run_valid(const struct run *r, uint32_t reserved)
 		       r->npages <= RUN_MAX_PAGES;
 	case RUN_ZERO:
 		return !r->flags && !r->round && r->npages;
+	case RUN_WANT:
+		return !r->flags && !r->round && r->npages == 1;
 	case RUN_FENCE:
-		return !(r->flags & ~RUN_LAST) && r->round && !r->npages &&
+		return !(r->flags & ~(RUN_LAST | RUN_POSTCOPY)) && r->round && !r->npages &&
 		       !r->gpa;
 	default:
 		return false;

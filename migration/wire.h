@@ -40,6 +40,9 @@ enum wire_type {
 	WIRE_QUERY,
 	WIRE_BYE,
 	WIRE_DISKS,
+	WIRE_MISSING,
+	WIRE_MEMORY,		/* the hand-over on one host */
+	WIRE_FETCHED,
 	WIRE_NTYPES
 };
 
@@ -74,6 +77,8 @@ enum wire_role {
 	WIRE_ROLE_BULK,
 	WIRE_ROLE_QUERY,
 	WIRE_ROLE_DISK,
+	WIRE_ROLE_FAULT,	/* post-copy: pages that somebody waits for */
+	WIRE_ROLE_RECOVER,	/* post-copy: control, after a lost link */
 };
 
 struct wire_hello {
@@ -101,7 +106,8 @@ struct wire_offer {
 
 /* What a source may want of the destination, a bit each: one that does not
  * know it, or can't do it, refuses. */
-#define WIRE_OFFER_FLAGS 0u	/* all that this side knows */
+#define WIRE_OFFER_POSTCOPY 1u
+#define WIRE_OFFER_FLAGS WIRE_OFFER_POSTCOPY	/* all that this side knows */
 
 #define WIRE_OFFER_SIZE 24	/* before the tree */
 size_t wire_offer_encode(uint8_t *out, const struct wire_offer *m);
@@ -124,6 +130,7 @@ int wire_round_decode(const uint8_t *in, size_t len, struct wire_round *m,
 		      struct error *err) __must_check;
 
 #define WIRE_STATE_RUN 1u
+#define WIRE_STATE_POSTCOPY 2u	/* what MISSING named comes after RUNNING */
 
 struct wire_state {
 	uint32_t round;
@@ -152,11 +159,45 @@ int wire_prepared_decode(const uint8_t *in, size_t len,
 struct wire_running {
 	struct wire_job job;
 	uint64_t run_us;
+	uint64_t missing;	/* bytes of memory still to come; 0: none */
 };
 
-#define WIRE_RUNNING_SIZE 24
+#define WIRE_RUNNING_SIZE 32
 size_t wire_running_encode(uint8_t *out, const struct wire_running *m);
 int wire_running_decode(const uint8_t *in, size_t len, struct wire_running *m,
+			struct error *err) __must_check;
+
+/* Of a range of guest memory, which pages are missing: bit i of byte i / 8 for
+ * page i. */
+#define WIRE_MISSING_PAGES (256 * KIB)	/* most that one message is about */
+
+struct wire_missing {
+	uint64_t gpa;
+	uint32_t npages;
+	const uint8_t *bits;	/* into the payload */
+};
+
+#define WIRE_MISSING_SIZE 16	/* before the bits */
+size_t wire_missing_encode(uint8_t *out, const struct wire_missing *m);
+int wire_missing_decode(const uint8_t *in, size_t len, struct wire_missing *m,
+			struct error *err) __must_check;
+
+#define WIRE_FETCH_BUCKETS 24
+
+/* What waiting for pages cost the guest. */
+struct wire_fetched {
+	struct wire_job job;
+	uint64_t faults;	/* a page was waited for */
+	uint64_t blocked_us;	/* in sum */
+	uint64_t longest_us;
+	/* waits of 2^i up to 2^(i + 1) microseconds; the first from 0, the
+	 * last without an end */
+	uint32_t wait[WIRE_FETCH_BUCKETS];
+};
+
+#define WIRE_FETCHED_SIZE (40 + 4 * WIRE_FETCH_BUCKETS)
+size_t wire_fetched_encode(uint8_t *out, const struct wire_fetched *m);
+int wire_fetched_decode(const uint8_t *in, size_t len, struct wire_fetched *m,
 			struct error *err) __must_check;
 
 /* GO, QUERY, BYE: the job alone. */
@@ -178,8 +219,15 @@ int wire_reason_decode(const uint8_t *in, size_t len, struct wire_job *job,
 #define RUN_HEADER 32
 #define RUN_MAX_PAGES 512		/* of a DATA run: 2 MiB */
 #define RUN_LAST 1u
+#define RUN_POSTCOPY 2u			/* from here on, by userfaultfd */
 
-enum run_kind { RUN_DATA = 1, RUN_ZERO, RUN_FENCE };
+enum run_kind {
+	RUN_DATA = 1,
+	RUN_ZERO,
+	RUN_FENCE,
+	RUN_COMPRESSED,			/* kept for it */
+	RUN_WANT,			/* to the source, on the fault channel */
+};
 
 struct run {
 	uint16_t kind;

@@ -85,6 +85,11 @@ static void throttle_end(struct throttle *t)
 	free(t);
 }
 
+void vm_hold(struct vm *vm, bool on)
+{
+	vcpus_rest(vm, on);
+}
+
 void vm_throttle(struct vm *vm, unsigned int percent)
 {
 	struct throttle *t = vm->throttle;

@@ -143,6 +143,10 @@ void vm_pause(struct vm *vm, enum vm_state state);
  * time. */
 void vm_throttle(struct vm *vm, unsigned int percent);
 
+/* Let the vCPUs rest until told otherwise; the VM's state stays, and nobody waits
+ * for those that can't leave the guest now. Any thread; not with vm_throttle. */
+void vm_hold(struct vm *vm, bool on);
+
 /* After vm_pause: stop devices and wait until none touches guest memory, at
  * most until @deadline (now_ns). -ETIMEDOUT names the device that was busy;
  * the VM may then be run again. Any thread but the loop's. */

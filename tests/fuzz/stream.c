@@ -9,8 +9,9 @@
  *   3  runs whose header checksums are made right
  *   4  runs of disks as they are
  *   5  runs of disks whose checksums are made right
+ *   6  as 3, into memory of which every page is missing
  *
- * 2, 3 and 5 get past the checksums, which a fuzzer can't guess. The claim is
+ * 2, 3, 5 and 6 get past the checksums, which a fuzzer can't guess. The claim is
  * that nothing is read or written outside of its bounds and everything comes
  * to an end; a page outside of guest memory, or a byte outside of a disk, would
  * be an AddressSanitizer report.
@@ -25,10 +26,13 @@
 #include "migration/destination_private.h"
 #include "migration/disk_recv.h"
 #include "migration/message.h"
+#include "migration/ram_fetch.h"
 #include "migration/ram_recv.h"
+#include "migration/userfault.h"
 #include "migration/wire.h"
 #include "tests/lib/mem_disk.h"
 #include "vmm/base/byteorder.h"
+#include "vmm/base/fd.h"
 #include "vmm/state/state.h"
 
 #define INPUT_MAX (64 * 1024)
@@ -47,6 +51,8 @@ static void decode(const struct message *m)
 	struct wire_state state;
 	struct wire_prepared prepared;
 	struct wire_running running;
+	struct wire_missing missing;
+	struct wire_fetched fetched;
 	struct wire_job job;
 	uint32_t channels;
 
@@ -56,6 +62,8 @@ static void decode(const struct message *m)
 	(void)!wire_round_decode(m->payload, m->len, &round, &err);
 	(void)!wire_prepared_decode(m->payload, m->len, &prepared, &err);
 	(void)!wire_running_decode(m->payload, m->len, &running, &err);
+	(void)!wire_missing_decode(m->payload, m->len, &missing, &err);
+	(void)!wire_fetched_decode(m->payload, m->len, &fetched, &err);
 	(void)!wire_job_decode(m->payload, m->len, &job, &err);
 	(void)!wire_reason_decode(m->payload, m->len, &job, text, &err);
 	wire_text_decode(m->payload, m->len, text);
@@ -113,36 +121,78 @@ static void fuzz_payload(const uint8_t *data, size_t size)
 	fuzz_messages(buf, WIRE_HEADER + size - 1);
 }
 
-static void fuzz_runs(const uint8_t *data, size_t size)
+/* What one bulk channel brings; @fetch NULL: pre-copy. */
+static void receive(struct memory *mem, struct ram_fetch *fetch,
+		    const uint8_t *data, size_t size)
+{
+	struct error err = ERROR_INIT;
+	struct channel a, b;
+	struct ram_recv rr;
+
+	if (ram_recv_init(&rr, mem, 1, &err) < 0)
+		return;
+	if (fetch)
+		ram_recv_resume(&rr, fetch, 1);
+	if (channel_pair(&a, &b, &err) == 0 &&
+	    ram_recv_add(&rr, 1, &b, &err) == 0) {
+		feed(&a, data, size);
+		channel_close(&a);
+		/* the reader ends at the end of what it was fed */
+		pthread_join(rr.channel[0].thread, NULL);
+		channel_close(&rr.channel[0].ch);
+		rr.channel[0].started = false;
+	}
+	ram_recv_exit(&rr);
+}
+
+/* Where the kernel lets nobody have a userfaultfd, there is no such memory. */
+static void receive_missing(struct memory *mem, const uint8_t *data,
+			    size_t size)
+{
+	static uint8_t bits[MEMORY / PAGE_BYTES / 8];
+	const struct wire_missing all = {
+		.npages = MEMORY / 2 / PAGE_BYTES, .bits = bits,
+	};
+	struct error err = ERROR_INIT;
+	struct ram_fetch fetch;
+	int fd = userfault_open(&err);
+
+	memset(bits, 0xff, sizeof(bits));
+	if (fd < 0 || ram_fetch_init(&fetch, mem, fd, &err) < 0) {
+		fd_close(&fd);
+		return;
+	}
+	if (ram_fetch_mark(&fetch, &all, &err) == 0)
+		receive(mem, &fetch, data, size);
+	ram_fetch_finish(&fetch);
+	fd_close(&fd);
+}
+
+static void fuzz_pages(const uint8_t *data, size_t size, bool missing)
 {
 	static const struct memory_range range[] = {
 		{ .base = 0, .size = MEMORY / 2 },
 		{ .base = 4 * GIB, .size = MEMORY / 2 },
 	};
 	struct error err = ERROR_INIT;
-	struct channel a, b;
-	struct ram_recv rr;
 	struct memory mem;
 
 	if (memory_init(&mem, range, 2, MEMORY_ANON, &err) < 0)
 		return;
-	if (ram_recv_init(&rr, &mem, 1, &err) == 0) {
-		if (channel_pair(&a, &b, &err) == 0 &&
-		    ram_recv_add(&rr, 1, &b, &err) == 0) {
-			feed(&a, data, size);
-			channel_close(&a);
-			/* the reader ends at the end of what it was fed */
-			pthread_join(rr.channel[0].thread, NULL);
-			channel_close(&rr.channel[0].ch);
-			rr.channel[0].started = false;
-		}
-		ram_recv_exit(&rr);
-	}
+	if (missing)
+		receive_missing(&mem, data, size);
+	else
+		receive(&mem, NULL, data, size);
 	memory_exit(&mem);
 }
 
+static void fuzz_runs(const uint8_t *data, size_t size)
+{
+	fuzz_pages(data, size, false);
+}
+
 /* Make each header's magic, padding and checksum right; skip its pages. */
-static void fuzz_true_runs(const uint8_t *data, size_t size)
+static void true_runs(const uint8_t *data, size_t size, bool missing)
 {
 	static uint8_t buf[INPUT_MAX];
 	size_t at = 0;
@@ -156,7 +206,17 @@ static void fuzz_true_runs(const uint8_t *data, size_t size)
 			at += (size_t)get_be32(buf + at + 16) << 12;
 		at += RUN_HEADER;
 	}
-	fuzz_runs(buf, size);
+	fuzz_pages(buf, size, missing);
+}
+
+static void fuzz_true_runs(const uint8_t *data, size_t size)
+{
+	true_runs(data, size, false);
+}
+
+static void fuzz_missing_runs(const uint8_t *data, size_t size)
+{
+	true_runs(data, size, true);
 }
 
 static void fuzz_disk_runs(const uint8_t *data, size_t size)
@@ -217,7 +277,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const reader[])(const uint8_t *data, size_t size) = {
 		fuzz_messages, fuzz_runs, fuzz_payload, fuzz_true_runs,
-		fuzz_disk_runs, fuzz_true_disk_runs,
+		fuzz_disk_runs, fuzz_true_disk_runs, fuzz_missing_runs,
 	};
 
 	if (size < 1 || size > INPUT_MAX)

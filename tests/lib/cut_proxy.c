@@ -52,9 +52,11 @@ static int pump_frame(struct link *l, unsigned int from)
 	if (len > FRAME_MAX - WIRE_HEADER ||
 	    channel_read(&l->side[from], l->buf + WIRE_HEADER, len, 0, &err) < 0)
 		return -1;
-	if (type == WIRE_HELLO &&
-	    get_be16(l->buf + WIRE_HEADER + 4) == WIRE_ROLE_BULK)
-		l->raw = true;
+	if (type == WIRE_HELLO && from == 1) {
+		unsigned int role = get_be16(l->buf + WIRE_HEADER + 4);
+
+		l->raw = role == WIRE_ROLE_BULK || role == WIRE_ROLE_FAULT;
+	}
 	if (type != p->type || p->cut)
 		return forward(&l->side[!from], l->buf, WIRE_HEADER + len);
 	if (!p->before)
@@ -73,10 +75,11 @@ static void *link_thread(void *arg)
 			{ .fd = l->side[0].fd, .events = POLLIN },
 			{ .fd = l->side[1].fd, .events = POLLIN },
 			{ .fd = l->proxy->stop_fd, .events = POLLIN },
+			{ .fd = l->proxy->cut_fd, .events = POLLIN },
 		};
 
-		poll(p, 3, -1);
-		if (p[2].revents)
+		poll(p, 4, -1);
+		if (p[2].revents || p[3].revents)
 			break;
 		for (unsigned int i = 0; ret == 0 && i < 2; i++)
 			if (p[i].revents)
@@ -126,9 +129,19 @@ void cut_proxy_start(struct cut_proxy *p, const char *uri, const char *to)
 
 	strcpy(p->to, to);
 	p->stop_fd = fd_event();
+	p->cut_fd = fd_event();
 	if (channel_listen(&p->listener, uri, &plain, &err) < 0)
 		abort();
 	pthread_create(&p->thread, NULL, proxy_thread, p);
+}
+
+void cut_proxy_cut(struct cut_proxy *p)
+{
+	p->cut = true;
+	fd_event_signal(p->cut_fd);
+	while (p->connections)
+		sched_yield();
+	fd_event_take(p->cut_fd);
 }
 
 void cut_proxy_stop(struct cut_proxy *p)
@@ -139,4 +152,5 @@ void cut_proxy_stop(struct cut_proxy *p)
 		sched_yield();
 	listener_close(&p->listener);
 	fd_close(&p->stop_fd);
+	fd_close(&p->cut_fd);
 }

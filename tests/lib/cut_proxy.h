@@ -24,12 +24,15 @@ struct cut_proxy {
 	char to[CHANNEL_URI_MAX];
 	pthread_t thread;
 	int stop_fd;
+	int cut_fd;		/* all links end */
 	atomic_bool cut;	/* it happened */
 	atomic_int connections;
 };
 
 /* Listen on @uri, forward to @to. */
 void cut_proxy_start(struct cut_proxy *p, const char *uri, const char *to);
+/* Cut every link now; new ones pass, unless @block was set. */
+void cut_proxy_cut(struct cut_proxy *p);
 void cut_proxy_stop(struct cut_proxy *p);
 
 #endif

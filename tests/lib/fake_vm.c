@@ -27,7 +27,7 @@ static void *guest_thread(void *arg)
 		uint64_t pages = f->guest_pages;
 
 		pthread_mutex_lock(&f->gate);
-		if (f->state == VM_RUNNING && pages) {
+		if (f->state == VM_RUNNING && pages && !f->held) {
 			uint64_t count = ++f->counter;
 
 			memory_write(&f->vm.mem,
@@ -103,6 +103,11 @@ static void fake_throttle(struct vm *vm, unsigned int percent)
 	fake(vm)->throttle = percent;
 	if (percent > fake(vm)->most_throttle)
 		fake(vm)->most_throttle = percent;
+}
+
+static void fake_hold(struct vm *vm, bool on)
+{
+	fake(vm)->held = on;
 }
 
 static void fake_pause(struct vm *vm, enum vm_state state)
@@ -215,6 +220,7 @@ const struct migration_vm_ops fake_vm_ops = {
 	.dirty_sync = fake_dirty_sync,
 	.dirty_clear = fake_dirty_clear,
 	.throttle = fake_throttle,
+	.hold = fake_hold,
 	.pause = fake_pause,
 	.quiesce = fake_quiesce,
 	.save = fake_save,

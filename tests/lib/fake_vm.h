@@ -30,6 +30,7 @@ struct fake_vm {
 	pthread_t guest;
 	pthread_mutex_t gate;		/* held by the guest while it writes */
 	atomic_bool quit;
+	atomic_bool held;		/* rests, though it runs */
 	atomic_uint state;		/* enum vm_state */
 	bool first_sync;
 	_Atomic uint64_t guest_pages;	/* the guest writes the first so many */

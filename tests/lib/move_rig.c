@@ -25,6 +25,9 @@ static int rig_build(void *arg, const void *tree, size_t len, struct vm **vm,
 		return error_add(err, ENOENT, "net0: no such tap");
 	}
 	r->to = fake_vm_new(&r->world, RIG_MIB, true);
+	/* the guest does there what it did here */
+	r->to->guest_pages = r->from->guest_pages;
+	r->to->guest_pause_us = r->from->guest_pause_us;
 	r->to->load_ms = r->model.load_ms;
 	r->to->fail_load = r->model.fail_load;
 	r->to->fail_activate = r->model.fail_activate;

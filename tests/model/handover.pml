@@ -27,11 +27,12 @@
 #endif
 
 mtype = { S_CONNECTING, S_OFFERING, S_COPYING, S_STOPPING, S_PREPARING,
-	  S_COMMITTING, S_ASKING, S_RETURNING, S_COMPLETED, S_FAILED,
-	  S_CANCELLED, S_STRANDED, S_UNKNOWN };
+	  S_COMMITTING, S_ASKING, S_SERVING, S_SEVERED, S_RETURNING,
+	  S_COMPLETED, S_FAILED, S_CANCELLED, S_STRANDED, S_UNKNOWN,
+	  S_BROKEN };
 mtype = { D_LISTENING, D_NEGOTIATING, D_RECEIVING, D_LOADING, D_PREPARED,
-	  D_ORPHANED, D_STARTING, D_LINGERING, D_DISCARDING, D_MOURNING,
-	  D_RUNS, D_ENDED };
+	  D_ORPHANED, D_STARTING, D_FETCHING, D_SEVERED, D_LINGERING,
+	  D_DISCARDING, D_MOURNING, D_RUNS, D_ENDED, D_BROKEN };
 mtype = { NOBODY, SOURCE, DESTINATION };	/* who holds the locks */
 mtype = { WITHOUT, ENDING, LASTING };		/* kinds of lock */
 
@@ -45,6 +46,8 @@ bool S_gave_up;			/* deactivated: locks must be taken to run */
 bool S_told;			/* somebody was told that it is not clear */
 bool D_has;			/* believes that it holds the locks */
 bool D_copy;			/* has a copy of the VM */
+bool D_lacks;			/* runs before all of its memory is there */
+bool D_told;			/* ended before it was, and somebody was told */
 bool S_record, D_record;	/* on disk: GO may have been sent; acted on */
 bool booted;			/* anew, from the disk */
 mtype locks = WITHOUT;
@@ -53,6 +56,7 @@ bool S_shut, D_shut;		/* blocklisted by the storage */
 
 /* Messages that were ever sent. */
 bool hello, accept, state, prepared, go, running, dead, cancel, query;
+bool incomplete, fetched, broke, recover;	/* post-copy */
 
 /* Only one of them may write the disk. */
 #define EXACTLY_ONE assert(!(S_runs && D_runs && !S_shut && !D_shut))
@@ -141,11 +145,15 @@ proctype source()
 
 	:: atomic { !S_crashed && S == S_COMMITTING -> go = true }
 	SWHEN(COMMITTING, COMPLETED, "RUNNING", go && running, S_record = false)
+	SWHEN(COMMITTING, SERVING, "RUNNING, pages are missing",
+	      go && incomplete, skip)
 	SWHEN(COMMITTING, RETURNING, "DEAD", go && dead, skip)
 	SEDGE(COMMITTING, ASKING, "link lost")
 
 	:: atomic { !S_crashed && S == S_ASKING -> query = true }
 	SWHEN(ASKING, COMPLETED, "RUNNING", query && running, S_record = false)
+	SWHEN(ASKING, SEVERED, "RUNNING, pages are missing",
+	      query && incomplete, skip)
 	SWHEN(ASKING, RETURNING, "DEAD", query && dead, skip)
 	SWHEN(ASKING, COMMITTING, "PREPARED", query && prepared, skip)
 	SWHEN(ASKING, UNKNOWN, "nobody answers", true, S_told = true)
@@ -160,6 +168,19 @@ proctype source()
 		    :: else
 		    fi }
 #endif
+
+	/* it ran there: nothing but its own word ends this, or a person's */
+	SWHEN(SERVING, COMPLETED, "all pages are there", fetched,
+	      S_record = false)
+	SEDGE(SERVING, SEVERED, "link lost")
+	SWHEN(SERVING, BROKEN, "DEAD", broke, S_told = true)
+	SWHEN(SERVING, BROKEN, "told to give up", true, S_told = true)
+	SWHEN(SEVERED, SERVING, "link is back", D == D_SEVERED && !D_crashed,
+	      recover = true)
+	SWHEN(SEVERED, COMPLETED, "all pages are there", fetched,
+	      S_record = false)
+	SWHEN(SEVERED, BROKEN, "DEAD", broke, S_told = true)
+	SWHEN(SEVERED, BROKEN, "told to give up", true, S_told = true)
 
 	/* locks first, then the VM; each may fail for good */
 	:: atomic { !S_crashed && S == S_RETURNING && S_gave_up ->
@@ -178,7 +199,7 @@ proctype source()
 
 	:: !S_crashed && (S == S_COMPLETED || S == S_FAILED ||
 			  S == S_CANCELLED || S == S_STRANDED ||
-			  S == S_UNKNOWN) -> break
+			  S == S_UNKNOWN || S == S_BROKEN) -> break
 	:: S_crashed -> break
 	od
 }
@@ -231,7 +252,18 @@ proctype destination()
 			   D_shut);
 		    EXACTLY_ONE }
 	DWHEN(STARTING, LINGERING, "runs", D_runs, running = true)
+	DWHEN(STARTING, FETCHING, "runs, pages are missing", D_runs,
+	      incomplete = true; D_lacks = true)
 	DWHEN(STARTING, DISCARDING, "failed or refused", !D_runs, skip)
+	/* only while the source has its memory can it all come */
+	DWHEN(FETCHING, LINGERING, "all pages are there", S == S_SERVING,
+	      fetched = true; running = true; D_lacks = false)
+	DEDGE(FETCHING, SEVERED, "link lost")
+	DWHEN(FETCHING, BROKEN, "told to end", true,
+	      broke = true; D_runs = false; D_told = true)
+	DWHEN(SEVERED, FETCHING, "link is back", recover, recover = false)
+	DWHEN(SEVERED, BROKEN, "told to end", true,
+	      broke = true; D_runs = false; D_told = true)
 	DWHEN(LINGERING, RUNS, "over", true, skip)
 	DWHEN(LINGERING, RUNS, "told to end", true, skip)
 
@@ -247,7 +279,8 @@ proctype destination()
 	DEDGE(MOURNING, ENDED, "over")
 	DEDGE(MOURNING, ENDED, "told to end")
 
-	:: !D_crashed && (D == D_RUNS || D == D_ENDED) -> break
+	:: !D_crashed && (D == D_RUNS || D == D_ENDED || D == D_BROKEN) ->
+		break
 	:: D_crashed -> break
 	od
 }
@@ -311,8 +344,11 @@ proctype end()
 	timeout ->
 	atomic {
 		/* one runs, or a process has visibly ended, or it was told */
-		assert(S_runs || D_runs || S_told || S_crashed || D_crashed);
+		assert(S_runs || D_runs || S_told || D_told || S_crashed ||
+		       D_crashed);
 		assert(!UNCLEAR || S_told);
+		/* a source that may forget its memory is not needed */
+		assert(S != S_COMPLETED || !D_lacks);
 		/* whoever may have given the VM away has it on record */
 		assert(!S_crashed || booted || !go || running || dead ||
 		       S_record || S == S_FAILED || S == S_CANCELLED);
@@ -329,8 +365,10 @@ proctype end()
 			S_runs = true
 		:: else
 		fi;
+		/* nobody can, if it ended between two halves of its memory */
 		assert(locks == WITHOUT || S_runs || D_runs || S_crashed ||
-		       (D_crashed && S == S_COMPLETED))
+		       (D_crashed && (S == S_COMPLETED || S == S_BROKEN)) ||
+		       D_lacks)
 	}
 }
 

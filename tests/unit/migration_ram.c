@@ -83,7 +83,7 @@ static void one_round(struct rig *r, uint32_t round, bool last)
 {
 	assert_int_equal(ram_send_sync(&r->send, &r->err), 0);
 	assert_int_equal(ram_send_pages(&r->send, 0, &r->err), 0);
-	assert_int_equal(ram_send_fence(&r->send, round, last, 0, &r->err), 0);
+	assert_int_equal(ram_send_fence(&r->send, round, last ? RUN_LAST : 0, 0, &r->err), 0);
 	assert_int_equal(arrived(r, round, last), 1);
 }
 

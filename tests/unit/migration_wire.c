@@ -231,7 +231,8 @@ static void runs_that_the_page_forbids_are_refused(void **state)
 		{ .kind = RUN_ZERO, .npages = 1, .round = 1 },
 		{ .kind = RUN_FENCE, .round = 0 },
 		{ .kind = RUN_FENCE, .round = 1, .npages = 1 },
-		{ .kind = RUN_FENCE, .round = 1, .flags = 2 },
+		{ .kind = RUN_FENCE, .round = 1, .flags = 4 },
+		{ .kind = RUN_WANT, .npages = 2 },
 	};
 
 	(void)state;

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "migration/ram_push.h"
+
+#include <errno.h>
+
+#include "migration/bits.h"
+#include "migration/wire.h"
+#include "vmm/base/util.h"
+
+/* The region of @gpa and the page's number in it. */
+static int locate(const struct memory *mem, gpa_t gpa, unsigned int *r,
+		  uint64_t *page, struct error *err)
+{
+	for (*r = 0; *r < mem->nregions; (*r)++) {
+		const struct memory_range *range = &mem->region[*r].range;
+
+		*page = (gpa - range->base) >> PAGE_SHIFT;
+		if (gpa >= range->base && *page < range->size >> PAGE_SHIFT)
+			return 0;
+	}
+	return error_set(err, EPROTO, "asked for a page at %#llx, outside of memory",
+			 (unsigned long long)gpa);
+}
+
+static void account(struct ram_push *p, bool zero)
+{
+	struct migration_progress *progress = p->ram->progress;
+
+	pthread_mutex_lock(&progress->lock);
+	if (zero) {
+		progress->now.constant_pages++;
+	} else {
+		progress->now.normal_pages++;
+		progress->now.normal_bytes += PAGE_BYTES;
+	}
+	progress->now.memory_processed += PAGE_BYTES;
+	progress->now.memory_remaining -=
+		MIN(PAGE_BYTES, progress->now.memory_remaining);
+	pthread_mutex_unlock(&progress->lock);
+}
+
+static int send_page(struct ram_push *p, gpa_t gpa, struct error *err)
+{
+	void *page = memory_ptr(p->ram->mem, gpa, PAGE_BYTES);
+	bool zero = page_is_zero(page);
+	const struct run run = {
+		.kind = zero ? RUN_ZERO : RUN_DATA, .gpa = gpa, .npages = 1,
+	};
+	uint8_t header[RUN_HEADER];
+	struct iovec iov[] = {
+		{ .iov_base = header, .iov_len = sizeof(header) },
+		{ .iov_base = page, .iov_len = PAGE_BYTES },
+	};
+
+	run_encode(header, &run);
+	account(p, zero);
+	return channel_writev(&p->channel, iov, zero ? 1 : 2, 0, err);
+}
+
+static int answer(struct ram_push *p, struct error *err)
+{
+	uint8_t header[RUN_HEADER];
+	uint64_t page = 0;
+	unsigned int r = 0;
+	struct run run;
+	int ret = channel_read(&p->channel, header, sizeof(header), 0, err);
+
+	if (ret == 0)
+		ret = run_decode(header, &run, err);
+	if (ret == 0 && run.kind != RUN_WANT)
+		ret = error_set(err, EPROTO, "run of kind %u where pages are asked for",
+				run.kind);
+	if (ret == 0)
+		ret = locate(p->ram->mem, run.gpa, &r, &page, err);
+	if (ret < 0)
+		return ret;
+	atomic_fetch_add(&p->requests, 1);
+	/* else it is on its way */
+	if (ram_send_take(p->ram, r, page))
+		ret = send_page(p, run.gpa, err);
+	return ret;
+}
+
+static void *push_thread(void *arg)
+{
+	struct ram_push *p = arg;
+	struct error err = ERROR_INIT;
+
+	while (answer(p, &err) == 0)
+		;
+	/* whoever sends the rest finds out by control: nothing is lost */
+	channel_shutdown(&p->channel);
+	return NULL;
+}
+
+void ram_push_init(struct ram_push *p)
+{
+	p->started = false;
+	channel_init(&p->channel);
+}
+
+int ram_push_start(struct ram_push *p, struct ram_send *ram,
+		   struct error *err)
+{
+	p->ram = ram;
+	if (pthread_create(&p->thread, NULL, push_thread, p))
+		return error_set(err, EAGAIN, "no thread for pages that are asked for");
+	p->started = true;
+	return 0;
+}
+
+void ram_push_stop(struct ram_push *p)
+{
+	channel_shutdown(&p->channel);
+	if (p->started)
+		pthread_join(p->thread, NULL);
+	p->started = false;
+	atomic_fetch_add(&p->bytes, atomic_load(&p->channel.sent));
+	channel_close(&p->channel);
+}
