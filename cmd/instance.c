@@ -14,6 +14,7 @@
 #include "cmd/runtime.h"
 #include "devices/block/block.h"
 #include "devices/char/char.h"
+#include "migration/userfault.h"
 #include "vmm/base/fd.h"
 #include "vmm/tree.h"
 
@@ -33,13 +34,18 @@ void instance_quit(struct instance *inst, int status)
 {
 	struct error ignored = ERROR_INIT;
 
+	bool again = inst->quitting;
+
 	inst->status = status;
 	inst->quitting = true;
 	/*
 	 * A VM half way over must end up on exactly one side: past the point
-	 * of no return the process stays until it knows on which.
+	 * of no return the process stays until it knows on which, and has its
+	 * memory there.
 	 */
-	if (instance_is_leaving(inst))
+	if (instance_has_lost_link(inst))
+		instance_leave_behind(inst, again);
+	else if (instance_is_leaving(inst))
 		(void)!instance_cancel(inst, &ignored);
 	else
 		loop_stop(&inst->loop);
@@ -263,6 +269,19 @@ static int start_control(struct instance *inst, struct error *err)
 	return ret ? ret : control_create(&inst->control, &cfg, err);
 }
 
+/* While this process may still. Without it no VM can arrive by post-copy. */
+static void open_userfault(struct instance *inst)
+{
+	struct error err = ERROR_INIT;
+
+	inst->userfault_fd = -1;
+	if (!inst->config->incoming)
+		return;
+	inst->userfault_fd = userfault_open(&err);
+	if (inst->userfault_fd < 0)
+		log_info(&inst->log, "no post-copy: %s", err.msg);
+}
+
 int instance_init(struct instance *inst, const struct run_config *config,
 		  struct error *err)
 {
@@ -280,6 +299,7 @@ int instance_init(struct instance *inst, const struct run_config *config,
 	inst->log.level = config->log_level;
 	inst->log.fd = STDERR_FILENO;
 	memcpy(inst->log.name, inst->name, sizeof(inst->log.name));
+	open_userfault(inst);
 	confine_capabilities();
 	ret = confine_init(&inst->confine, !config->no_seccomp, err);
 	if (ret == -ENOTSUP) {
@@ -310,5 +330,6 @@ void instance_exit(struct instance *inst)
 	loop_del(&inst->loop, &inst->signals);
 	fd_close(&inst->signals.fd);
 	loop_exit(&inst->loop);
+	fd_close(&inst->userfault_fd);
 	confine_exit(&inst->confine);
 }

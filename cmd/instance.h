@@ -51,6 +51,7 @@ struct instance {
 
 	/* arriving */
 	struct migration_destination *destination;
+	int userfault_fd;		/* for post-copy; -1: there is none */
 	struct tls_credentials *tls_in;	/* owned */
 	bool arrived;
 	struct restore *restore;	/* instance_restore.c */
@@ -90,6 +91,17 @@ struct instance_security {
 int instance_migrate(struct instance *inst, const struct migration_params *p,
 		     const struct instance_security *security,
 		     struct error *err) __must_check;
+/* The link of a post-copy was lost: connect anew, to @uri or where it was. */
+int instance_recover(struct instance *inst, const char *uri, struct error *err)
+	__must_check;
+/* Memory that the VM needs on the other side is here, and no link. */
+bool instance_has_lost_link(const struct instance *inst);
+/* Warn of that; @really: forget the memory, whoever needs it. */
+void instance_leave_behind(struct instance *inst, bool really);
+/* 0, or -EBUSY: memory that the VM needs is still on its way here (post-copy), or,
+ * if @only_lost, waits for a link: whoever waits for the VM may wait long. */
+int instance_check_whole(struct instance *inst, bool only_lost,
+			 struct error *err) __must_check;
 /* A migration away, or a save, is under way. */
 bool instance_is_leaving(const struct instance *inst);
 int instance_check_can_leave(struct instance *inst, struct error *err)

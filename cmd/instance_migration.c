@@ -11,6 +11,7 @@
 #include "cmd/qmp_commands.h"
 #include "cmd/runtime.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/util.h"
 
 /* A notify on its way from the migration's thread to the loop's. */
 struct notice {
@@ -144,6 +145,58 @@ bool instance_migration_stats(struct instance *inst,
 	return inst->save || inst->source || inst->destination;
 }
 
+int instance_check_whole(struct instance *inst, bool only_lost,
+			 struct error *err)
+{
+	struct migration_stats stats;
+	bool lost;
+
+	if (!inst->destination)
+		return 0;
+	migration_destination_stats(inst->destination, &stats);
+	lost = stats.postcopy.link != MIGRATION_LINK_UP;
+	if (stats.stage != MIGRATION_STAGE_POSTCOPY || (only_lost && !lost))
+		return 0;
+	return error_set(err, EBUSY, "%llu MiB of the VM's memory are still to come (post-copy%s)",
+			 (unsigned long long)(stats.memory_remaining / MIB + 1),
+			 !lost ? "" : ", and the link is lost: migrate --recover on the other side");
+}
+
+bool instance_has_lost_link(const struct instance *inst)
+{
+	struct migration_stats stats;
+
+	if (!inst->source || inst->source_over)
+		return false;
+	migration_source_stats(inst->source, &stats);
+	return stats.postcopy.link == MIGRATION_LINK_LOST;
+}
+
+void instance_leave_behind(struct instance *inst, bool really)
+{
+	if (really)
+		migration_source_give_up(inst->source);
+	else
+		log_warn(&inst->log, "the VM runs on %s and needs memory that is here: migrate --recover; or quit once more to let it die",
+			 inst->uri);
+}
+
+int instance_recover(struct instance *inst, const char *uri, struct error *err)
+{
+	int ret;
+
+	if (!inst->source)
+		return error_set(err, EINVAL, "nothing to recover: this VM is not being moved");
+	ret = migration_source_recover(inst->source, uri, err);
+	if (ret == 0 && uri) {
+		char *copy = strdup(uri);
+
+		free(inst->uri);
+		inst->uri = copy;
+	}
+	return ret;
+}
+
 int instance_check_can_leave(struct instance *inst, struct error *err)
 {
 	enum vm_state state;
@@ -156,7 +209,7 @@ int instance_check_can_leave(struct instance *inst, struct error *err)
 	if (state != VM_RUNNING && state != VM_PAUSED && state != VM_IO_ERROR)
 		return error_set(err, EBUSY, "the VM is in state %s; only a running or paused one can be moved",
 				 vm_state_name(state));
-	return 0;
+	return instance_check_whole(inst, false, err);
 }
 
 static void forget_last(struct instance *inst)
@@ -311,7 +364,8 @@ static void destination_notice(struct instance *inst,
 {
 	log_info(&inst->log, "incoming migration: %s",
 		 migration_stage_name(stats->stage));
-	if (stats->outcome == MIGRATION_COMPLETED && !inst->arrived) {
+	if ((stats->outcome == MIGRATION_COMPLETED ||
+	     stats->stage == MIGRATION_STAGE_POSTCOPY) && !inst->arrived) {
 		inst->arrived = true;
 		instance_take_name(inst);
 		log_info(&inst->log, "arrived and running");
@@ -336,6 +390,7 @@ int instance_listen(struct instance *inst, struct error *err)
 		.record_dir = inst->state_dir,
 		.build = on_build,
 		.destroy = on_destroy,
+		.userfault_fd = inst->userfault_fd,
 		.notify = on_destination,
 		.arg = inst,
 	};

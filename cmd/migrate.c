@@ -16,7 +16,7 @@ struct migrate_config {
 	uint32_t downtime_ms, max_pause_ms, channels, timeout_s, ramp_s;
 	uint64_t bandwidth;
 	const char *tls, *tls_name, *on_timeout;
-	bool plain, auto_converge, dry_run;
+	bool plain, auto_converge, dry_run, postcopy, recover;
 	const char *copy_disks;
 	bool json, quiet, verify;
 };
@@ -26,7 +26,8 @@ struct migrate_config {
 static int option_on_timeout(const struct option_spec *spec, void *field,
 			     const char *value, struct error *err)
 {
-	if (strcmp(value, "abort") && strcmp(value, "pause"))
+	if (strcmp(value, "abort") && strcmp(value, "pause") &&
+	    strcmp(value, "postcopy"))
 		return error_set(err, EINVAL, "not known");
 	*(const char **)field = value;
 	return 0;
@@ -49,8 +50,9 @@ static const struct option_spec options[] = {
 	{ "timeout", "SECONDS", "Time for all before the pause (default 0: until 30\n"
 	  "rounds in a row don't shrink)",
 	  .parse = option_u32, FIELD(timeout_s) },
-	{ "on-timeout", "abort|pause", "Then: let the guest go on here (default), or stop\n"
-	  "it until it is there, however long that is",
+	{ "on-timeout", "abort|pause|postcopy", "Then: let the guest go on here (default), stop\n"
+	  "it until it is there, however long that is, or let it run\n"
+	  "there while its memory follows",
 	  .parse = option_on_timeout, FIELD(on_timeout) },
 	{ "tls", "DIR|psk=FILE[,id=NAME]",
 	  "By TLS: certificates in DIR, or a key of FILE\n"
@@ -63,6 +65,14 @@ static const struct option_spec options[] = {
 	{ "auto-converge", NULL, "Slow down a guest that writes faster than the\n"
 	  "network carries: 20 %, then 10 % more, up to 99 %",
 	  .parse = option_bool, FIELD(auto_converge) },
+	{ "postcopy", NULL, "When rounds no longer halve what is left, let the guest\n"
+	  "run there while the rest of its memory follows: if\n"
+	  "either side dies meanwhile, the VM is lost. Without URI:\n"
+	  "let the migration that is under way do that now",
+	  .parse = option_bool, FIELD(postcopy) },
+	{ "recover", NULL, "The link was lost while memory followed: connect again\n"
+	  "(to URI, or where it was) and go on",
+	  .parse = option_bool, FIELD(recover) },
 	{ "downtime-ramp", "SECONDS", "Ask for a tenth of --downtime first, and for all\n"
 	  "of it after this time (default 0: at once)",
 	  .parse = option_u32, .max = 2000000, FIELD(ramp_s) },
@@ -97,7 +107,7 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 {
 	char tls[2 * PATH_MAX];
 
-	return json_pack("{s:s, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s*, s:s*, s:b, s:b}",
+	return json_pack("{s:s, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:s*, s:s*, s:b, s:b}",
 			 "uri", uri, "copy-disk", c->copy_disks,
 			 "verify", c->verify,
 			 "downtime-limit", (json_int_t)c->downtime_ms,
@@ -108,6 +118,7 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 			 "downtime-ramp", (json_int_t)c->ramp_s,
 			 "on-timeout", c->on_timeout,
 			 "auto-converge", (int)c->auto_converge,
+			 "x-postcopy", (int)c->postcopy,
 			 "x-tls", c->tls ? absolute(c->tls, tls) : NULL,
 			 "tls-hostname", c->tls_name, "x-plain", c->plain,
 			 "x-dry-run", (int)c->dry_run);
@@ -116,8 +127,18 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 static int migrate(const struct migrate_config *config, const char *vm,
 		   const char *uri, json_t **report, struct error *err)
 {
-	return watch_job(vm, "migrate", arguments(config, uri), config->quiet,
-			 report, err);
+	json_t *args;
+
+	if (config->recover)
+		args = json_pack("{s:b, s:s*}", "resume", 1, "uri", uri);
+	else if (!uri && config->postcopy)
+		return watch_job(vm, "migrate-start-postcopy", NULL,
+				 config->quiet, report, err);
+	else if (!uri)
+		return error_set(err, EINVAL, "missing: URI, the other side's tcp:HOST:PORT or unix:PATH");
+	else
+		args = arguments(config, uri);
+	return watch_job(vm, "migrate", args, config->quiet, report, err);
 }
 
 /* Returns the exit status. */
@@ -136,6 +157,11 @@ static int tell(const struct migrate_config *config, const char *vm,
 		return migrate_would_go(report) ? 0 : 1;
 	if (!strcmp(client_str(report, "status"), "completed"))
 		return 0;
+	if (!strcmp(client_str(report, "status"), "postcopy-paused")) {
+		fprintf(stderr, "godwit: %s: it runs on the other side and waits for memory that is here: the link was lost; `godwit migrate --recover %s` goes on\n",
+			vm, vm);
+		return 1;
+	}
 	fprintf(stderr, "godwit: %s: not moved: %s\n", vm,
 		client_str(report, "error-desc"));
 	return 1;
@@ -158,20 +184,21 @@ static int migrate_main(const struct command *cmd, int argc, char **argv)
 		json_decref(report);
 		return command_fail(&err);
 	}
-	status = tell(&config, args[0], args[1], report);
+	status = tell(&config, args[0], args[1] ? args[1] : "the other side",
+		      report);
 	json_decref(report);
 	return status;
 }
 
 const struct command cmd_migrate = {
 	.name = "migrate",
-	.args = "VM URI",
+	.args = "VM [URI]",
 	.summary = "Move a running VM to another host.",
 	.about = "URI is where a `godwit run --incoming URI` waits: tcp:HOST:PORT, with IPv6\n"
 		 "addresses in [brackets], or unix:PATH. Ctrl-C cancels: the VM runs on here.\n"
 		 "The exit status is 0 only when it runs on the other side, or with --dry-run\n"
 		 "when it would.",
 	COMMAND_OPTIONS(options),
-	.min_args = 2, .max_args = 2,
+	.min_args = 1, .max_args = 2,
 	.run = migrate_main,
 };

@@ -60,6 +60,15 @@ static void show_line(struct migrate_progress *p, const json_t *report)
 	p->line_open = true;
 }
 
+/* The VM runs there. */
+static void show_following(struct migrate_progress *p, const json_t *job)
+{
+	fprintf(stderr, "\r  memory follows: %.0f MiB left, %llu pages asked for \033[K",
+		mib(job, "memory-remaining"),
+		client_num(json_object_get(job, "postcopy"), "requests"));
+	p->line_open = true;
+}
+
 void migrate_progress_stage(struct migrate_progress *p, const char *stage)
 {
 	if (!strcmp(stage, p->stage))
@@ -71,9 +80,14 @@ void migrate_progress_stage(struct migrate_progress *p, const char *stage)
 
 void migrate_progress_show(struct migrate_progress *p, const json_t *report)
 {
-	if (isatty(STDERR_FILENO) &&
-	    !strcmp(client_str(report, "status"), "active"))
+	const char *status = client_str(report, "status");
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	if (!strcmp(status, "active"))
 		show_line(p, report);
+	if (!strcmp(status, "postcopy-active"))
+		show_following(p, json_object_get(report, "x-job"));
 }
 
 static void print_memory(FILE *out, const json_t *job)
@@ -141,6 +155,26 @@ static void print_fences(FILE *out, const json_t *job)
 				client_str(d, "id"), client_str(d, "kind"));
 }
 
+/* Of the waits, those that there were, by powers of two of a microsecond. */
+static void print_postcopy(FILE *out, const json_t *p)
+{
+	size_t i;
+	json_t *n;
+
+	if (!p)
+		return;
+	fprintf(out, "post-copy  %.1f MiB followed, %llu pages were asked for; lost links %llu\n",
+		(double)client_num(p, "pages") * 4096 / MIB,
+		client_num(p, "requests"), client_num(p, "recoveries"));
+	fprintf(out, "waits      %llu, %.1f ms in sum, the longest %.1f ms\n",
+		client_num(p, "waits"), ms(p, "blocked-us"),
+		ms(p, "longest-us"));
+	json_array_foreach(json_object_get(p, "waits-by-us"), i, n)
+		if (json_integer_value(n))
+			fprintf(out, "  below %8llu us %8lld\n", 2ull << i,
+				(long long)json_integer_value(n));
+}
+
 /* Beside what it was in truth. */
 static void print_foreseen(FILE *out, const json_t *f)
 {
@@ -173,6 +207,7 @@ void migrate_report_print(FILE *out, const char *vm, const char *uri,
 	fprintf(out, "downtime   %.1f ms (expected %.1f ms)\n",
 		ms(job, "downtime-us"), ms(job, "expected-downtime-us"));
 	print_pause(out, json_object_get(job, "pause-us"));
+	print_postcopy(out, json_object_get(job, "postcopy"));
 	print_foreseen(out, json_object_get(report, "x-forecast"));
 }
 

@@ -67,8 +67,10 @@ static int read_on_timeout(json_t *args, enum policy_timeout *out,
 		*out = POLICY_ABORT;
 	else if (!strcmp(word, "pause"))
 		*out = POLICY_PAUSE;
+	else if (!strcmp(word, "postcopy"))
+		*out = POLICY_POSTCOPY;
 	else
-		ret = error_set(err, EINVAL, "argument 'on-timeout': accepted: abort, pause");
+		ret = error_set(err, EINVAL, "argument 'on-timeout': accepted: abort, pause, postcopy");
 	return ret;
 }
 
@@ -84,6 +86,8 @@ static int read_params(json_t *args, struct migration_params *p,
 	if (!ret)
 		ret = qmp_arg_bool(args, "auto-converge", &p->auto_converge,
 				   err);
+	if (!ret)
+		ret = qmp_arg_bool(args, "x-postcopy", &p->postcopy, err);
 	if (!ret && !p->channels)
 		ret = error_set(err, EINVAL, "argument 'channels': accepted: 1 to %d",
 				MIGRATION_MAX_CHANNELS);
@@ -92,7 +96,7 @@ static int read_params(json_t *args, struct migration_params *p,
 
 #define PARAMS "downtime-limit", "downtime-ramp", "max-pause", \
 	"max-bandwidth", "channels", "multifd-channels", "timeout", \
-	"on-timeout", "auto-converge", "x-ask-seconds"
+	"on-timeout", "auto-converge", "x-postcopy", "x-ask-seconds"
 
 /* QEMU's "blk" is all disks. */
 static int read_disks(json_t *args, struct migration_params *p,
@@ -114,9 +118,11 @@ static int migrate(void *arg, json_t *args, json_t **result,
 	static const char *const known[] = {
 		"uri", PARAMS, "tls-hostname", "x-tls", "x-plain", "x-dry-run",
 		"blk", "copy-disk", "verify",
+		"resume",
 		/* QEMU's, which ask for nothing here */
-		"inc", "detach", "resume", NULL
+		"inc", "detach", NULL
 	};
+	bool resume = false;
 	struct instance *inst = arg;
 	struct migration_params p = inst->params;
 	struct instance_security security = { .tls = NULL };
@@ -134,6 +140,10 @@ static int migrate(void *arg, json_t *args, json_t **result,
 		ret = qmp_arg_bool(args, "x-plain", &security.plain, err);
 	if (!ret)
 		ret = qmp_arg_string(args, "uri", &p.uri, err);
+	if (!ret)
+		ret = qmp_arg_bool(args, "resume", &resume, err);
+	if (!ret && resume)
+		return instance_recover(inst, p.uri, err);
 	if (!ret && !p.uri)
 		ret = error_set(err, EINVAL, "argument 'uri': missing; accepted: tcp:HOST:PORT, unix:PATH");
 	if (!ret)
@@ -141,6 +151,16 @@ static int migrate(void *arg, json_t *args, json_t **result,
 	if (!ret)
 		ret = qmp_arg_bool(args, "x-dry-run", &p.dry_run, err);
 	return ret ? ret : instance_migrate(inst, &p, &security, err);
+}
+
+static int start_postcopy(void *arg, json_t *args, json_t **result,
+			  struct error *err)
+{
+	struct instance *inst = arg;
+
+	if (!inst->source || inst->source_over)
+		return error_set(err, EINVAL, "no migration is under way");
+	return migration_source_switch(inst->source, err);
 }
 
 static int set_parameters(void *arg, json_t *args, json_t **result,
@@ -164,16 +184,19 @@ static int query_parameters(void *arg, json_t *args, json_t **result,
 	struct instance *inst = arg;
 	const struct migration_params *p = &inst->params;
 
-	*result = json_pack("{s:s, s:b}", "on-timeout",
-			    p->on_timeout == POLICY_PAUSE ? "pause" : "abort",
-			    "auto-converge", (int)p->auto_converge);
+	*result = json_pack("{s:s, s:b, s:b}", "on-timeout",
+			    p->on_timeout == POLICY_PAUSE ? "pause" :
+			    p->on_timeout == POLICY_POSTCOPY ? "postcopy" :
+			    "abort", "auto-converge", (int)p->auto_converge,
+			    "x-postcopy", (int)p->postcopy);
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		json_object_set_new(*result, numbers[i].name, json_integer(
 				(json_int_t)get_number(p, &numbers[i])));
 	return 0;
 }
 
-/* QEMU's way to ask for auto-converge; the other capabilities are not ours. */
+/* QEMU's way to ask for auto-converge; post-copy needs no leave beforehand, the
+ * other capabilities are not ours. */
 static int set_capability(json_t *want, struct migration_params *p,
 			  struct error *err)
 {
@@ -183,8 +206,9 @@ static int set_capability(json_t *want, struct migration_params *p,
 
 	if (!ret)
 		ret = qmp_arg_bool(want, "state", &on, err);
-	if (!ret && strcmp(name, "auto-converge") && on)
-		ret = error_set(err, EINVAL, "capability '%.64s': accepted: auto-converge",
+	if (!ret && strcmp(name, "auto-converge") &&
+	    strcmp(name, "postcopy-ram") && on)
+		ret = error_set(err, EINVAL, "capability '%.64s': accepted: auto-converge, postcopy-ram",
 				name);
 	if (!ret && !strcmp(name, "auto-converge"))
 		p->auto_converge = on;
@@ -255,10 +279,12 @@ static int query_migrate(void *arg, json_t *args, json_t **result,
 }
 
 const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
-	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), on-timeout (abort, pause), auto-converge, downtime-ramp (s), copy-disk (ids or \"all\"), verify, x-tls (as --tls), tls-hostname, x-plain (plain TCP), x-dry-run (measure alone): move the VM there",
+	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), on-timeout (abort, pause, postcopy), auto-converge, x-postcopy (when rounds do not help), downtime-ramp (s), copy-disk (ids or \"all\"), verify, x-tls (as --tls), tls-hostname, x-plain (plain TCP), x-dry-run (measure alone): move the VM there; resume: post-copy lost its link, connect again",
 	  migrate },
 	{ "migrate_cancel", "Give up the migration or save; the VM runs on here",
 	  cancel },
+	{ "migrate-start-postcopy", "Start the VM there as soon as may be, its memory follows",
+	  start_postcopy },
 	{ "migrate-set-parameters", "The same but uri: defaults for migrate",
 	  set_parameters },
 	{ "query-migrate-parameters", "Those defaults", query_parameters },

@@ -28,6 +28,11 @@ const char *qmp_migration_status(const struct migration_stats *s)
 		return "setup";
 	case MIGRATION_STAGE_PRECOPY:
 		return "active";
+	case MIGRATION_STAGE_POSTCOPY:
+		return s->postcopy.link == MIGRATION_LINK_LOST ?
+			       "postcopy-paused" :
+		       s->postcopy.link == MIGRATION_LINK_RECOVERING ?
+			       "postcopy-recover" : "postcopy-active";
 	default:
 		return "device";
 	}
@@ -59,6 +64,7 @@ static json_t *ram(const struct migration_stats *s)
 		{ "normal-bytes", s->normal_bytes },
 		{ "dirty-pages-rate", s->dirty_rate },
 		{ "dirty-sync-count", s->iteration },
+		{ "postcopy-requests", s->postcopy.requests },
 		{ "page-size", PAGE_BYTES },
 	};
 	json_t *j = json_object();
@@ -117,6 +123,29 @@ static json_t *disks(const struct migration_stats *s)
 	return list;
 }
 
+/* Waits by powers of two of a microsecond, as QEMU's postcopy-latency-dist. */
+static json_t *postcopy(const struct migration_postcopy *p)
+{
+	const struct wire_fetched *w = &p->waits;
+	const struct member m[] = {
+		{ "pages", p->pages },
+		{ "requests", p->requests },
+		{ "recoveries", p->recoveries },
+		{ "waits", w->faults },
+		{ "blocked-us", w->blocked_us },
+		{ "longest-us", w->longest_us },
+	};
+	json_t *j = json_object(), *dist = json_array();
+
+	set_all(j, m, ARRAY_SIZE(m));
+	for (unsigned int i = 0; i < WIRE_FETCH_BUCKETS; i++)
+		json_array_append_new(dist, json_integer(w->wait[i]));
+	json_object_set_new(j, "waits-by-us", dist);
+	if (p->lost.code)
+		json_object_set_new(j, "link-lost", json_string(p->lost.msg));
+	return j;
+}
+
 /* Times in microseconds, sizes in bytes, rates per second. */
 static json_t *job(const struct migration_stats *s)
 {
@@ -151,6 +180,8 @@ static json_t *job(const struct migration_stats *s)
 	set_all(j, m, ARRAY_SIZE(m));
 	if (s->ndisks)
 		json_object_set_new(j, "disks", disks(s));
+	if (s->postcopy.link)
+		json_object_set_new(j, "postcopy", postcopy(&s->postcopy));
 	json_object_set_new(j, "pause-us", pause(&s->pause));
 	return j;
 }
@@ -162,6 +193,8 @@ static const char *foreseen_end(const struct forecast *f)
 		return "converges";
 	case POLICY_FORCE:
 		return "paused";
+	case POLICY_SWITCH:
+		return "post-copy";
 	default:
 		return "does not converge";
 	}

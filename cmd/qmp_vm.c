@@ -25,7 +25,7 @@ static int need_vm(const struct instance *inst, struct error *err)
 }
 
 /* The VM must be ours to stop and start. */
-static int need_ownership(const struct instance *inst, struct error *err)
+static int need_ownership(struct instance *inst, struct error *err)
 {
 	int ret = need_vm(inst, err);
 
@@ -45,7 +45,7 @@ static int need_ownership(const struct instance *inst, struct error *err)
 	}
 	if (instance_is_leaving(inst))
 		return error_set(err, EBUSY, "the VM is being moved; migrate_cancel first");
-	return 0;
+	return instance_check_whole(inst, true, err);
 }
 
 static int need_running(const struct instance *inst, struct error *err)

@@ -81,13 +81,21 @@ static json_t *take_events(struct watch *w)
 	return report;
 }
 
-/* Until it has an outcome. */
+/* In post-copy the link was lost: that may last, and is for a person to mend. */
+static bool waits_for_link(const json_t *now)
+{
+	return !strcmp(client_str(now, "status"), "postcopy-paused");
+}
+
+/* Until it has an outcome, or waits for somebody. */
 static int watch(struct watch *w, json_t **report, struct error *err)
 {
 	json_t *now = NULL;
 
 	while (!client_call(w->client, "query-migrate", NULL, &now, err)) {
 		*report = take_events(w);
+		if (!*report && waits_for_link(now))
+			*report = json_incref(now);
 		if (!*report && !w->quiet)
 			migrate_progress_show(&w->progress, now);
 		json_decref(now);

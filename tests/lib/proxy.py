@@ -7,7 +7,7 @@ control message, and may delay, change or drop it, or cut all links.
 
 on_frame(link, direction, kind, frame) is asked for each control message and
 answers with the bytes to pass on, or with CUT; bytes of a bulk channel come as
-the kind PAGES, as they are read. on_bytes(count, data) is asked
+the kind PAGES (BLOCKS of a disk, FAULTS), as they are read. on_bytes(count, data) is asked
 for all bytes that the source sends on any channel, before they are split into
 frames: count of them went before. Directions are 'S' and 'D' for who sends.
 """
@@ -18,7 +18,8 @@ import threading
 HEADER = struct.Struct('>IHHIIQ')
 KINDS = ('', 'HELLO', 'OFFER', 'ACCEPT', 'REFUSE', 'ROUND', 'STATE',
          'PREPARED', 'GO', 'RUNNING', 'DEAD', 'CANCEL', 'PING', 'PONG',
-         'QUERY', 'BYE', 'DISKS')
+         'QUERY', 'BYE', 'DISKS', 'MISSING', 'MEMORY', 'FETCHED')
+RAW = {2: 'PAGES', 4: 'BLOCKS', 5: 'FAULTS'}    # what these roles carry
 CUT = object()
 
 
@@ -87,11 +88,9 @@ class Link:
         self.buf[direction] += data
         out = b''
         while self.buf[direction]:
-            if self.role in (2, 4) and self.seen_hello(direction):
+            if self.role in RAW and self.seen_hello(direction):
                 data, self.buf[direction] = self.buf[direction], b''
-                data = self.proxy.asked(self, direction,
-                                        'PAGES' if self.role == 2 else
-                                        'BLOCKS', data)
+                data = self.proxy.asked(self, direction, RAW[self.role], data)
                 return CUT if data is CUT else out + data
             if len(self.buf[direction]) < HEADER.size:
                 break
