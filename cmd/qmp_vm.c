@@ -230,8 +230,13 @@ static int check_unknown(struct instance *inst, json_t *args,
 	struct migration_stats stats;
 
 	if (!instance_migration_stats(inst, &stats) ||
-	    stats.outcome != MIGRATION_UNKNOWN ||
-	    json_is_true(json_object_get(args, "x-force")))
+	    stats.outcome != MIGRATION_UNKNOWN)
+		return 0;
+	/* this is known: it ran there, and its disks have moved on since */
+	if (stats.postcopy.link)
+		return error_set(err, EBUSY, "the VM ran on the other side: what is here is of before, and its disks are not. quit, then boot it from its disks: `godwit resolve %s --here`",
+				 inst->name);
+	if (json_is_true(json_object_get(args, "x-force")))
 		return 0;
 	return error_set(err, EBUSY, "the migration ended with nobody knowing on which side the VM runs: %s. `godwit resolve %s` settles it",
 			 stats.error.msg, inst->name);

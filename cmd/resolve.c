@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cmd/client.h"
 #include "cmd/commands.h"
@@ -122,6 +123,20 @@ static int run_here(struct case_file *f, struct error *err)
 	return record_remove(f->dir, &f->record, err);
 }
 
+/* In post-copy there is nothing to settle: it runs there, and needs this side. */
+static int check_following(struct case_file *f, struct error *err)
+{
+	json_t *now = NULL;
+	bool following = f->client &&
+		!client_call(f->client, "query-migrate", NULL, &now, err) &&
+		!strncmp(client_str(now, "status"), "postcopy", 8);
+
+	json_decref(now);
+	error_clear(err);
+	return following ? error_set(err, EBUSY, "'%s' runs on the other side, and memory that it needs is still here: `godwit migrate --recover %s` if the link was lost",
+				     f->vm, f->vm) : 0;
+}
+
 static int settle(struct case_file *f, const struct resolve_config *c,
 		  struct error *err)
 {
@@ -134,6 +149,10 @@ static int settle(struct case_file *f, const struct resolve_config *c,
 		return error_set(err, gone.code, "a process of '%s' lives, but does not answer: %s",
 				 f->vm, gone.msg);
 	show(f);
+	if (c->here || c->there)
+		ret = check_following(f, err);
+	if (ret < 0)
+		return ret;
 	if (c->here)
 		return run_here(f, err);
 	if (c->there)

@@ -9,19 +9,21 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from certs import keys
-from godwit import GODWIT, Skip, beats, main, moved, one_runs, sound, until
+from godwit import GODWIT, GUESTS, Skip, beats, main, moved, one_runs, sound, until
 from proxy import Proxy
 
 MIB = 1 << 20
-# it writes all of its memory four times a second
-BUSY = 'mode=verify ws=32 rate=128 hb=50'
+# it writes all of its memory many times a second, on a loaded machine, too
+BUSY = 'mode=verify ws=32 rate=1000 hb=50'
 # so many seconds for its memory to follow
-FAST = {'x_postcopy': True, 'max_bandwidth': 64 * MIB}
+FAST = {'x_postcopy': True, 'max_bandwidth': 32 * MIB}
 SLOW = {'x_postcopy': True, 'max_bandwidth': 8 * MIB}
 
 
 def busy(host, *words):
-    a = host.boot('verifier', BUSY, '--name', 'busy', *words, memory='96')
+    a = host.start('--name', 'busy', '--memory', '96', '--append', BUSY,
+                   '--kernel', os.path.join(GUESTS, 'verifier.elf'), *words,
+                   control=host.path('godwit/busy.sock'))
     a.wait_output('V')
     a.alive()
     return a
@@ -114,7 +116,7 @@ def a_migration_under_way_is_told_to_switch(host):
     a.migrate(b.uri, wait=False, max_bandwidth=16 * MIB)
     until(lambda: a.qmp('query-migrate')['ram']['normal'] > 100,
           'pages are sent')
-    done = cli(host, a.control, '--postcopy', '--quiet')
+    done = cli(host, 'busy', '--postcopy', '--quiet')
     assert done.returncode == 0, done.stdout
     assert 'post-copy' in done.stdout and 'waits' in done.stdout, done.stdout
     assert one_runs(b) is b
@@ -166,7 +168,7 @@ def a_lost_link_stops_it_and_recover_goes_on(host):
             raise AssertionError(command + ' was taken')
         except RuntimeError as why:
             assert 'link is lost' in str(why), why
-    done = cli(host, a.control, b.uri, '--recover', '--quiet')
+    done = cli(host, 'busy', b.uri, '--recover', '--quiet')
     assert done.returncode == 0, done.stdout
     assert 'lost links 1' in done.stdout, done.stdout
     b.wait_output(r'H \d+', at)
@@ -178,7 +180,7 @@ def whoever_watches_is_told_of_a_lost_link(host):
     proxy = Proxy(b.uri)
     host.cleanups.append(proxy.close)
     watcher = subprocess.Popen(
-        [GODWIT, 'migrate', a.control, proxy.uri, '--plain', '--postcopy',
+        [GODWIT, 'migrate', 'busy', proxy.uri, '--plain', '--postcopy',
          '--bandwidth', '8M', '--quiet'], env=host.env, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     following(a, b)
@@ -239,6 +241,13 @@ def without_its_destination_it_is_not_run_again(host):
         raise AssertionError('it runs again')
     except RuntimeError as why:
         assert 'moved' in str(why), why
+    # nor by force: its memory is of before
+    for force in ('--here', '--there'):
+        done = subprocess.run([GODWIT, 'resolve', 'busy', force],
+                              env=host.env, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, check=False)
+        assert 'is still here' in done.stdout, done.stdout
+    assert a.status() == 'finish-migrate', a.status()
     a.qmp('quit')       # once: warned of
     assert a.proc.poll() is None
     until(lambda: 'once more' in a.said(), 'it warns')
@@ -254,6 +263,11 @@ def a_vm_that_ends_there_meanwhile_is_told_here(host):
     report = a.outcome()
     assert report['status'] == 'failed', report
     assert 'ended there' in report['error-desc'], report
+    try:
+        a.qmp('cont', x_force=True)
+        raise AssertionError('it runs again')
+    except RuntimeError as why:
+        assert 'is of before' in str(why), why
     assert a.status() == 'finish-migrate', a.status()
     b.proc.wait()
     sound(b)
