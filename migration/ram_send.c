@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "migration/bits.h"
+#include "migration/page_zero.h"
 #include "migration/wire.h"
 #include "vmm/base/util.h"
 
@@ -102,7 +103,7 @@ static int close_run(struct ram_worker *w)
 static int add_page(struct ram_worker *w, gpa_t gpa, const void *page)
 {
 	struct run *run = &w->run;
-	uint16_t kind = page_is_zero(page) ? RUN_ZERO : RUN_DATA;
+	uint16_t kind = w->rs->zero->test(page) ? RUN_ZERO : RUN_DATA;
 	int ret;
 
 	if (kind == RUN_ZERO)
@@ -340,6 +341,7 @@ int ram_send_init(struct ram_send *rs, struct error *err)
 
 	pthread_mutex_init(&rs->clear_lock, NULL);
 	rs->first = true;
+	rs->zero = page_zero_way(0);
 	rs->worker = calloc(rs->nchannels, sizeof(*rs->worker));
 	if (!rs->worker)
 		goto err_memory;
