@@ -32,6 +32,16 @@ static int option_on_timeout(const struct option_spec *spec, void *field,
 	return 0;
 }
 
+/* 0 for auto */
+static int option_channels(const struct option_spec *spec, void *field,
+			   const char *value, struct error *err)
+{
+	if (strcmp(value, "auto"))
+		return option_u32(spec, field, value, err);
+	*(uint32_t *)field = 0;
+	return 0;
+}
+
 static const struct option_spec options[] = {
 	{ "downtime", "MS", "Stop the guest when the pause is expected to be\n"
 	  "shorter than this (default 300)",
@@ -43,8 +53,9 @@ static const struct option_spec options[] = {
 	{ "bandwidth", "RATE", "Bytes a second, or with suffix K, M, G\n"
 	  "(default 0: no limit)",
 	  .parse = option_size, .unit = 1, FIELD(bandwidth) },
-	{ "channels", "N", "Connections for memory, 1 to 16 (default 1)",
-	  .parse = option_u32, .min = 1, .max = MIGRATION_MAX_CHANNELS,
+	{ "channels", "N|auto", "Connections for memory, 1 to 16 (default auto: as\n"
+	  "many as suit the CPUs of both sides, up to 4)",
+	  .parse = option_channels, .min = 1, .max = MIGRATION_MAX_CHANNELS,
 	  FIELD(channels) },
 	{ "timeout", "SECONDS", "Time for all before the pause (default 0: until 30\n"
 	  "rounds in a row don't shrink)",
@@ -144,7 +155,7 @@ static int tell(const struct migrate_config *config, const char *vm,
 static int migrate_main(const struct command *cmd, int argc, char **argv)
 {
 	struct migrate_config config = {
-		.downtime_ms = 300, .max_pause_ms = 500, .channels = 1,
+		.downtime_ms = 300, .max_pause_ms = 500,
 		.on_timeout = "abort",
 	};
 	const char *args[OPTIONS_MAX_ARGS + 1];

@@ -88,8 +88,9 @@ static void print_memory(FILE *out, const json_t *job)
 		client_num(job, "constant-pages"),
 		client_num(job, "normal-pages"), mib(job, "normal-data"),
 		client_num(job, "absent-pages"));
-	fprintf(out, "rates      memory bandwidth %.1f MiB/s, dirty %llu pages/s\n",
-		mib(job, "memory-bandwidth"), client_num(job, "dirty-rate"));
+	fprintf(out, "rates      memory bandwidth %.1f MiB/s by %llu channels, dirty %llu pages/s\n",
+		mib(job, "memory-bandwidth"), client_num(job, "channels"),
+		client_num(job, "dirty-rate"));
 }
 
 static void print_disks(FILE *out, const json_t *job)

@@ -84,9 +84,6 @@ static int read_params(json_t *args, struct migration_params *p,
 	if (!ret)
 		ret = qmp_arg_bool(args, "auto-converge", &p->auto_converge,
 				   err);
-	if (!ret && !p->channels)
-		ret = error_set(err, EINVAL, "argument 'channels': accepted: 1 to %d",
-				MIGRATION_MAX_CHANNELS);
 	return ret;
 }
 
@@ -255,7 +252,7 @@ static int query_migrate(void *arg, json_t *args, json_t **result,
 }
 
 const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
-	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), on-timeout (abort, pause), auto-converge, downtime-ramp (s), copy-disk (ids or \"all\"), verify, x-tls (as --tls), tls-hostname, x-plain (plain TCP), x-dry-run (measure alone): move the VM there",
+	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels (0: by CPUs), timeout (s), on-timeout (abort, pause), auto-converge, downtime-ramp (s), copy-disk (ids or \"all\"), verify, x-tls (as --tls), tls-hostname, x-plain (plain TCP), x-dry-run (measure alone): move the VM there",
 	  migrate },
 	{ "migrate_cancel", "Give up the migration or save; the VM runs on here",
 	  cancel },

@@ -136,6 +136,7 @@ static json_t *job(const struct migration_stats *s)
 		{ "normal-pages", s->normal_pages },
 		{ "normal-data", s->normal_bytes },
 		{ "wire-bytes", s->wire_bytes },
+		{ "channels", s->channels },
 		{ "iteration", s->iteration },
 		{ "most-throttle", s->most_throttle },
 		{ "expected-downtime-us", s->expected_downtime_us },

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "migration/channels.h"
 #include "migration/destination_private.h"
 #include "migration/pinger.h"
 #include "vmm/base/fd.h"
@@ -58,7 +59,8 @@ static int build(struct migration_destination *d)
 				 "offer says %llu bytes of memory, its tree %llu",
 				 (unsigned long long)o->memory,
 				 (unsigned long long)d->vm->mem.size);
-	ret = ram_recv_init(&d->ram, &d->vm->mem, o->channels, &d->err);
+	d->channels = channels_grant(o->channels, o->flags & WIRE_OFFER_FEWER);
+	ret = ram_recv_init(&d->ram, &d->vm->mem, d->channels, &d->err);
 	d->ram_ready = ret == 0;
 	if (ret == 0 && d->wanted.n)
 		ret = disk_recv_open(&d->disks, d->vm, d->ops, &d->wanted,
@@ -216,7 +218,7 @@ unsigned int destination_negotiating(void *ctx)
 
 	if (ret == 0)
 		ret = message_send(&d->control, WIRE_ACCEPT, buf,
-				   wire_accept_encode(buf, d->offer.channels),
+				   wire_accept_encode(buf, d->channels),
 				   NULL, 0, now_ns() + HELLO_NS, &d->err);
 	d->accepted = ret == 0;
 	if (ret == 0)
@@ -226,6 +228,7 @@ unsigned int destination_negotiating(void *ctx)
 	pthread_mutex_lock(&d->progress.lock);
 	d->progress.now.memory_total = d->vm->mem.size;
 	d->progress.now.memory_remaining = d->vm->mem.size;
+	d->progress.now.channels = d->channels;
 	d->progress.now.setup_time_us =
 		(now_ns() - d->progress.started) / NSEC_PER_USEC;
 	pthread_mutex_unlock(&d->progress.lock);

@@ -15,9 +15,10 @@
 #include <stdbool.h>
 
 #include "migration/channel.h"
+#include "migration/channels.h"
 #include "vmm/memory.h"
 
-#define RAM_RECV_CHANNELS 16
+#define RAM_RECV_CHANNELS CHANNELS_MAX
 
 struct ram_recv;
 

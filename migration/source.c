@@ -271,16 +271,15 @@ void migration_params_init(struct migration_params *p)
 	memset(p, 0, sizeof(*p));
 	p->downtime_ms = 300;
 	p->max_pause_ms = 500;
-	p->channels = 1;
 	p->on_timeout = POLICY_ABORT;
 	p->resolve_s = 30;
 }
 
 static int params_check(const struct migration_params *p, struct error *err)
 {
-	if (!p->channels || p->channels > MIGRATION_MAX_CHANNELS)
+	if (p->channels > MIGRATION_MAX_CHANNELS)
 		return error_set(err, EINVAL,
-				 "channels is %u, accepted are 1 to %d",
+				 "channels is %u, accepted are 1 to %d, or 0: by CPUs",
 				 p->channels, MIGRATION_MAX_CHANNELS);
 	if (!p->max_pause_ms || !p->downtime_ms)
 		return error_set(err, EINVAL,

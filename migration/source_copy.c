@@ -142,6 +142,13 @@ unsigned int source_connecting(void *ctx)
 	return SOURCE_EV_CONNECTED;
 }
 
+static unsigned int channels_wished(const struct migration_source *s)
+{
+	unsigned int n = s->cfg.params.channels;
+
+	return n ? n : channels_auto();
+}
+
 static int send_offer(struct migration_source *s)
 {
 	struct wire_offer offer = {
@@ -149,7 +156,8 @@ static int send_offer(struct migration_source *s)
 		.page_size = PAGE_BYTES,
 		.state_version = STATE_VERSION,
 		.max_pause_ms = s->cfg.params.max_pause_ms,
-		.channels = (uint16_t)s->cfg.params.channels,
+		.channels = (uint16_t)channels_wished(s),
+		.flags = s->cfg.params.channels ? 0 : WIRE_OFFER_FEWER,
 	};
 	const uint8_t *tree = s->cfg.vm->tree;
 	uint8_t buf[WIRE_OFFER_SIZE];
@@ -171,7 +179,7 @@ static int recv_accept(struct migration_source *s)
 	else if (ret == 0)
 		ret = farewell(&m, &s->err);
 	message_free(&m);
-	s->nbulk = MIN(granted, s->cfg.params.channels);
+	s->nbulk = MIN(granted, channels_wished(s));
 	return ret;
 }
 
@@ -212,6 +220,7 @@ unsigned int source_offering(void *ctx)
 		return failed(s);
 	pthread_mutex_lock(&s->progress.lock);
 	s->progress.now.setup_time_us = since_us(s->progress.started);
+	s->progress.now.channels = s->nbulk;
 	pthread_mutex_unlock(&s->progress.lock);
 	return SOURCE_EV_ACCEPTED;
 }

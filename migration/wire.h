@@ -101,7 +101,8 @@ struct wire_offer {
 
 /* What a source may want of the destination, a bit each: one that does not
  * know it, or can't do it, refuses. */
-#define WIRE_OFFER_FLAGS 0u	/* all that this side knows */
+#define WIRE_OFFER_FEWER 8u	/* channels may be fewer: the destination says */
+#define WIRE_OFFER_FLAGS WIRE_OFFER_FEWER	/* all that this side knows */
 
 #define WIRE_OFFER_SIZE 24	/* before the tree */
 size_t wire_offer_encode(uint8_t *out, const struct wire_offer *m);
