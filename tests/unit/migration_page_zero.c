@@ -61,12 +61,11 @@ static void the_portable_way_is_the_last(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_zero_page_is_zero),
 		cmocka_unit_test(a_bit_is_found_at_each_place),
 		cmocka_unit_test(the_portable_way_is_the_last),
 	};
 
-	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
