@@ -18,6 +18,7 @@ struct migrate_config {
 	const char *tls, *tls_name, *on_timeout;
 	bool plain, auto_converge, dry_run;
 	const char *copy_disks;
+	const char *compress;
 	bool json, quiet, verify;
 };
 
@@ -29,6 +30,16 @@ static int option_on_timeout(const struct option_spec *spec, void *field,
 	if (strcmp(value, "abort") && strcmp(value, "pause"))
 		return error_set(err, EINVAL, "not known");
 	*(const char **)field = value;
+	return 0;
+}
+
+static int option_compress(const struct option_spec *spec, void *field,
+			   const char *value, struct error *err)
+{
+	/* left out, it arrives as "on" */
+	if (strcmp(value, "zstd") && strcmp(value, "on") && strcmp(value, "off"))
+		return error_set(err, EINVAL, "not known");
+	*(const char **)field = strcmp(value, "off") ? "zstd" : "none";
 	return 0;
 }
 
@@ -63,6 +74,10 @@ static const struct option_spec options[] = {
 	{ "on-timeout", "abort|pause", "Then: let the guest go on here (default), or stop\n"
 	  "it until it is there, however long that is",
 	  .parse = option_on_timeout, FIELD(on_timeout) },
+	{ "compress", "zstd|off", "Compress memory, as hard as it pays: each connection\n"
+	  "looks whether CPU or link is what it waits for\n"
+	  "(default off)", .may_omit = true, .parse = option_compress,
+	  FIELD(compress) },
 	{ "tls", "DIR|psk=FILE[,id=NAME]",
 	  "By TLS: certificates in DIR, or a key of FILE\n"
 	  "(default: as `godwit run` was told)",
@@ -108,9 +123,9 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 {
 	char tls[2 * PATH_MAX];
 
-	return json_pack("{s:s, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s*, s:s*, s:b, s:b}",
+	return json_pack("{s:s, s:s*, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:s*, s:s*, s:b, s:b}",
 			 "uri", uri, "copy-disk", c->copy_disks,
-			 "verify", c->verify,
+			 "compress", c->compress, "verify", c->verify,
 			 "downtime-limit", (json_int_t)c->downtime_ms,
 			 "max-pause", (json_int_t)c->max_pause_ms,
 			 "max-bandwidth", (json_int_t)c->bandwidth,

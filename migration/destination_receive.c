@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "migration/channels.h"
+#include "migration/compress.h"
 #include "migration/destination_private.h"
 #include "migration/pinger.h"
 #include "vmm/base/fd.h"
@@ -18,6 +19,16 @@
 #define CHANNELS_NS (8 * NSEC_PER_SEC)
 #define LOOK_NS (500 * NSEC_PER_MSEC)
 
+/* One reason of several. */
+static void check_compression(struct error *err)
+{
+	struct error why = ERROR_INIT;
+
+	if (compress_check(&why) < 0)
+		error_add(err, why.code, "the source wants to compress: %s",
+			  why.msg);
+}
+
 int destination_check_offer(const struct wire_offer *offer, struct error *err)
 {
 	if (offer->state_version > STATE_VERSION)
@@ -30,6 +41,8 @@ int destination_check_offer(const struct wire_offer *offer, struct error *err)
 	if (offer->channels > RAM_RECV_CHANNELS)
 		error_add(err, EINVAL, "%u bulk channels, limit %d",
 			  offer->channels, RAM_RECV_CHANNELS);
+	if (offer->flags & WIRE_OFFER_ZSTD)
+		check_compression(err);
 	if (err->code)
 		return -err->code;
 	return tree_check(offer->tree, offer->tree_len, err);
@@ -62,6 +75,7 @@ static int build(struct migration_destination *d)
 	d->channels = channels_grant(o->channels, o->flags & WIRE_OFFER_FEWER);
 	ret = ram_recv_init(&d->ram, &d->vm->mem, d->channels, &d->err);
 	d->ram_ready = ret == 0;
+	d->ram.compressed = o->flags & WIRE_OFFER_ZSTD;
 	if (ret == 0 && d->wanted.n)
 		ret = disk_recv_open(&d->disks, d->vm, d->ops, &d->wanted,
 				     d->stop_fd, &d->err);

@@ -16,6 +16,7 @@
 
 #include "migration/channel.h"
 #include "migration/channels.h"
+#include "migration/compress.h"
 #include "vmm/memory.h"
 
 #define RAM_RECV_CHANNELS CHANNELS_MAX
@@ -27,6 +28,8 @@ struct ram_recv_channel {
 	struct channel ch;		/* owned */
 	pthread_t thread;
 	bool started;
+	struct compressor *zstd;	/* NULL until the first ZSTD run */
+	uint8_t *frame;			/* which is read to here */
 	/* under rr->lock */
 	uint32_t fence;			/* last round that ended here */
 	bool last;			/* by a LAST fence */
@@ -37,6 +40,7 @@ struct ram_recv_channel {
 struct ram_recv {
 	struct memory *mem;
 	unsigned int nchannels;
+	bool compressed;		/* ZSTD runs may come; set before add */
 	struct ram_recv_channel channel[RAM_RECV_CHANNELS];
 	atomic_ulong *received[MEMORY_MAX_REGIONS];	/* page had data */
 	atomic_ulong *populated[MEMORY_MAX_REGIONS];	/* 2 MiB blocks */

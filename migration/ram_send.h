@@ -35,6 +35,7 @@ struct ram_send {
 	struct limiter *limiter;
 	struct channel *channel;	/* array */
 	unsigned int nchannels;
+	bool compress;			/* with zstd, as hard as it pays */
 	int cancel_fd;
 	/* asked now and then in the caller's thread; an error ends the round */
 	int (*check)(void *arg, struct error *err);

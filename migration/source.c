@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "migration/compress.h"
 #include "migration/machine.h"
 #include "migration/message.h"
 #include "migration/source_private.h"
@@ -187,6 +188,15 @@ uint64_t source_wire_bytes(const struct migration_source *s)
 	return sum;
 }
 
+uint64_t source_sent_bytes(struct migration_source *s)
+{
+	struct migration_stats now;
+
+	migration_source_stats(s, &now);
+	return source_wire_bytes(s) + (now.compressed_pages << PAGE_SHIFT) -
+	       now.compressed_bytes;
+}
+
 uint64_t source_disk_bytes(const struct migration_source *s)
 {
 	return atomic_load(&s->disks.channel.sent) +
@@ -284,6 +294,8 @@ static int params_check(const struct migration_params *p, struct error *err)
 	if (!p->max_pause_ms || !p->downtime_ms)
 		return error_set(err, EINVAL,
 				 "downtime and max-pause are at least 1 ms");
+	if (p->compress && compress_check(err) < 0)
+		return -err->code;
 	return channel_security_check(p->uri, &p->security, err);
 }
 
@@ -322,6 +334,7 @@ static struct migration_source *source_new(
 	migration_progress_init(&s->progress);
 	migration_progress_stage(&s->progress, states[SOURCE_CONNECTING].stage);
 	s->progress.now.forecast = cfg->forecast;
+	s->progress.now.compress = cfg->params.compress;
 	s->progress.now.memory_total = cfg->vm->mem.size;
 	s->progress.now.memory_remaining = cfg->vm->mem.size;
 	pthread_mutex_init(&s->lock, NULL);

@@ -42,6 +42,7 @@ struct migration_params {
 	 * the other side reaches them by itself. */
 	const char *copy_disks;
 	bool verify;		/* compare them before the pause */
+	bool compress;		/* memory, by zstd, as hard as it pays */
 };
 
 /* The defaults: 300 ms, 500 ms, unlimited, by CPUs, none, none, abort, off, 30 s. */

@@ -157,7 +157,8 @@ static int send_offer(struct migration_source *s)
 		.state_version = STATE_VERSION,
 		.max_pause_ms = s->cfg.params.max_pause_ms,
 		.channels = (uint16_t)channels_wished(s),
-		.flags = s->cfg.params.channels ? 0 : WIRE_OFFER_FEWER,
+		.flags = (s->cfg.params.channels ? 0 : WIRE_OFFER_FEWER) |
+			 (s->cfg.params.compress ? WIRE_OFFER_ZSTD : 0),
 	};
 	const uint8_t *tree = s->cfg.vm->tree;
 	uint8_t buf[WIRE_OFFER_SIZE];
@@ -291,7 +292,8 @@ static void init_policy(struct migration_source *s)
 		.max_pause_ns = p->max_pause_ms * NSEC_PER_MSEC,
 		.ramp_ns = p->ramp_s * NSEC_PER_SEC,
 		.timeout_ns = p->timeout_s * NSEC_PER_SEC,
-		.bandwidth_limit = p->bandwidth,
+		/* of the wire; memory goes faster if it is compressed */
+		.bandwidth_limit = p->compress ? 0 : p->bandwidth,
 		.overhead_ns = overhead(s),
 		.on_timeout = p->on_timeout,
 		.auto_converge = p->auto_converge,
@@ -312,6 +314,7 @@ static int start_ram(struct migration_source *s)
 		.limiter = &s->limiter,
 		.channel = s->bulk,
 		.nchannels = s->nbulk,
+		.compress = s->cfg.params.compress,
 		.cancel_fd = s->cancel_fd,
 		.check = source_check,
 		.check_arg = s,
@@ -373,7 +376,7 @@ static void publish(struct migration_source *s)
 static int one_round(struct migration_source *s, struct policy_round *r)
 {
 	uint64_t start = now_ns();
-	uint64_t bytes = source_wire_bytes(s);
+	uint64_t bytes = source_sent_bytes(s);
 	uint64_t before = s->synced;
 	int ret;
 
@@ -387,7 +390,7 @@ static int one_round(struct migration_source *s, struct policy_round *r)
 		ret = end_round(s);
 	if (ret < 0)
 		return ret;
-	r->sent = source_wire_bytes(s) - bytes;
+	r->sent = source_sent_bytes(s) - bytes;
 	r->sent_ns = now_ns() - start;
 	watch(s);
 	ret = ram_send_sync(&s->ram, &s->err);

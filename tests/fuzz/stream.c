@@ -127,6 +127,7 @@ static void fuzz_runs(const uint8_t *data, size_t size)
 	if (memory_init(&mem, range, 2, MEMORY_ANON, &err) < 0)
 		return;
 	if (ram_recv_init(&rr, &mem, 1, &err) == 0) {
+		rr.compressed = true;
 		if (channel_pair(&a, &b, &err) == 0 &&
 		    ram_recv_add(&rr, 1, &b, &err) == 0) {
 			feed(&a, data, size);
@@ -149,11 +150,17 @@ static void fuzz_true_runs(const uint8_t *data, size_t size)
 
 	memcpy(buf, data, size);
 	while (at + RUN_HEADER <= size) {
+		size_t pages = (size_t)get_be32(buf + at + 16) << 12;
+		bool zstd = get_be16(buf + at + 4) == RUN_ZSTD;
+
 		put_be32(buf + at, RUN_MAGIC);
-		put_be32(buf + at + 24, 0);
+		if (!zstd)
+			put_be32(buf + at + 24, 0);
 		put_be32(buf + at + 28, crc32c(0, buf + at, 28));
 		if (get_be16(buf + at + 4) == RUN_DATA)
-			at += (size_t)get_be32(buf + at + 16) << 12;
+			at += pages;
+		if (zstd)
+			at += get_be32(buf + at + 24);
 		at += RUN_HEADER;
 	}
 	fuzz_runs(buf, size);
