@@ -12,7 +12,7 @@
  * four; the first has to make pages and copy in turns. A VM of 1 GiB that is
  * busy on one of the CPUs moves in 315 ms instead of 390, at full speed in 300
  * instead of 600; the largest gap that it sees is 9 ms instead of 4, for it
- * has to share its CPU. Above four nothing was measured: four carry what
+ * has to share its CPU. More CPUs were not at hand: four should carry what
  * networks of 100 Gbit/s do.
  */
 unsigned int channels_auto(void)
