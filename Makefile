@@ -56,6 +56,7 @@ need = $(if $(shell $(PKG_CONFIG) --exists $(2) && echo y),,$(if $($(1)),$(warni
 $(call need,CONFIG_BLOCK_RAW,liburing)
 $(call need,CONFIG_BLOCK_NBD,libnbd)
 $(call need,CONFIG_TLS,gnutls)
+$(call need,CONFIG_ZSTD,libzstd)
 $(call need,CONFIG_SECCOMP,libseccomp)
 # Ceph has no .pc files
 need-header = $(if $($(1)),$(if $(shell $(CC) -fsyntax-only -include $(2) -xc /dev/null 2>/dev/null && echo y),,$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
@@ -72,7 +73,7 @@ CFLAGS ?= -O2 -g
 cflags := -std=gnu11 -D_GNU_SOURCE -DGOLDEN_ARCH='"$(ARCH)"' -I. -I$(O)/include $(warn) $(WERROR) $(san) \
 	-fno-strict-aliasing -pthread $(shell $(PKG_CONFIG) --cflags $(pkgs))
 # libnbd and librbd are loaded by the first disk that wants them, GnuTLS by the
-# first credentials
+# first credentials, libzstd by the first migration
 ldlibs := $(shell $(PKG_CONFIG) --libs $(filter-out libnbd,$(pkgs))) -lfdt -pthread
 
 obj-y :=

@@ -18,6 +18,7 @@ struct migrate_config {
 	const char *tls, *tls_name, *on_timeout;
 	bool plain, auto_converge, dry_run, postcopy, recover;
 	const char *copy_disks;
+	const char *compress;
 	bool json, quiet, verify;
 };
 
@@ -33,6 +34,26 @@ static int option_on_timeout(const struct option_spec *spec, void *field,
 	return 0;
 }
 
+static int option_compress(const struct option_spec *spec, void *field,
+			   const char *value, struct error *err)
+{
+	/* left out, it arrives as "on" */
+	if (strcmp(value, "zstd") && strcmp(value, "on") && strcmp(value, "off"))
+		return error_set(err, EINVAL, "not known");
+	*(const char **)field = strcmp(value, "off") ? "zstd" : "none";
+	return 0;
+}
+
+/* 0 for auto */
+static int option_channels(const struct option_spec *spec, void *field,
+			   const char *value, struct error *err)
+{
+	if (strcmp(value, "auto"))
+		return option_u32(spec, field, value, err);
+	*(uint32_t *)field = 0;
+	return 0;
+}
+
 static const struct option_spec options[] = {
 	{ "downtime", "MS", "Stop the guest when the pause is expected to be\n"
 	  "shorter than this (default 300)",
@@ -44,8 +65,9 @@ static const struct option_spec options[] = {
 	{ "bandwidth", "RATE", "Bytes a second, or with suffix K, M, G\n"
 	  "(default 0: no limit)",
 	  .parse = option_size, .unit = 1, FIELD(bandwidth) },
-	{ "channels", "N", "Connections for memory, 1 to 16 (default 1)",
-	  .parse = option_u32, .min = 1, .max = MIGRATION_MAX_CHANNELS,
+	{ "channels", "N|auto", "Connections for memory, 1 to 16 (default auto: as\n"
+	  "many as suit the CPUs of both sides, up to 4)",
+	  .parse = option_channels, .min = 1, .max = MIGRATION_MAX_CHANNELS,
 	  FIELD(channels) },
 	{ "timeout", "SECONDS", "Time for all before the pause (default 0: until 30\n"
 	  "rounds in a row don't shrink)",
@@ -54,6 +76,10 @@ static const struct option_spec options[] = {
 	  "it until it is there, however long that is, or let it run\n"
 	  "there while its memory follows",
 	  .parse = option_on_timeout, FIELD(on_timeout) },
+	{ "compress", "zstd|off", "Compress memory, as hard as it pays: each connection\n"
+	  "looks whether CPU or link is what it waits for\n"
+	  "(default off)", .may_omit = true, .parse = option_compress,
+	  FIELD(compress) },
 	{ "tls", "DIR|psk=FILE[,id=NAME]",
 	  "By TLS: certificates in DIR, or a key of FILE\n"
 	  "(default: as `godwit run` was told)",
@@ -107,9 +133,9 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 {
 	char tls[2 * PATH_MAX];
 
-	return json_pack("{s:s, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:s*, s:s*, s:b, s:b}",
+	return json_pack("{s:s, s:s*, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:s*, s:s*, s:b, s:b}",
 			 "uri", uri, "copy-disk", c->copy_disks,
-			 "verify", c->verify,
+			 "compress", c->compress, "verify", c->verify,
 			 "downtime-limit", (json_int_t)c->downtime_ms,
 			 "max-pause", (json_int_t)c->max_pause_ms,
 			 "max-bandwidth", (json_int_t)c->bandwidth,
@@ -170,7 +196,7 @@ static int tell(const struct migrate_config *config, const char *vm,
 static int migrate_main(const struct command *cmd, int argc, char **argv)
 {
 	struct migrate_config config = {
-		.downtime_ms = 300, .max_pause_ms = 500, .channels = 1,
+		.downtime_ms = 300, .max_pause_ms = 500,
 		.on_timeout = "abort",
 	};
 	const char *args[OPTIONS_MAX_ARGS + 1];

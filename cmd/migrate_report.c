@@ -90,7 +90,8 @@ void migrate_progress_show(struct migrate_progress *p, const json_t *report)
 		show_following(p, json_object_get(report, "x-job"));
 }
 
-static void print_memory(FILE *out, const json_t *job)
+static void print_memory(FILE *out, const json_t *job,
+			 const json_t *compression)
 {
 	fprintf(out, "data       processed %.1f MiB, remaining %.1f MiB, total %.1f MiB\n",
 		mib(job, "data-processed"), mib(job, "data-remaining"),
@@ -102,8 +103,15 @@ static void print_memory(FILE *out, const json_t *job)
 		client_num(job, "constant-pages"),
 		client_num(job, "normal-pages"), mib(job, "normal-data"),
 		client_num(job, "absent-pages"));
-	fprintf(out, "rates      memory bandwidth %.1f MiB/s, dirty %llu pages/s\n",
-		mib(job, "memory-bandwidth"), client_num(job, "dirty-rate"));
+	if (compression)
+		fprintf(out, "compressed %llu pages to %.1f MiB (by %.1f)\n",
+			client_num(compression, "pages"),
+			mib(compression, "compressed-size"),
+			json_real_value(json_object_get(compression,
+							"compression-rate")));
+	fprintf(out, "rates      memory bandwidth %.1f MiB/s by %llu channels, dirty %llu pages/s\n",
+		mib(job, "memory-bandwidth"), client_num(job, "channels"),
+		client_num(job, "dirty-rate"));
 }
 
 static void print_disks(FILE *out, const json_t *job)
@@ -195,7 +203,7 @@ void migrate_report_print(FILE *out, const char *vm, const char *uri,
 	fprintf(out, "type       %s\n", client_str(job, "type"));
 	fprintf(out, "time       elapsed %.1f ms, set-up %.1f ms\n",
 		ms(job, "time-elapsed-us"), ms(job, "setup-time-us"));
-	print_memory(out, job);
+	print_memory(out, job, json_object_get(report, "compression"));
 	print_fences(out, job);
 	print_disks(out, job);
 	fprintf(out, "iteration  %llu\n", client_num(job, "iteration"));

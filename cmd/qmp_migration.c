@@ -74,6 +74,27 @@ static int read_on_timeout(json_t *args, enum policy_timeout *out,
 	return ret;
 }
 
+/* "zstd" or "none", as QEMU's multifd-compression. */
+static int read_compress(json_t *args, struct migration_params *p,
+			 struct error *err)
+{
+	static const char *const names[] = { "compress", "multifd-compression" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		const char *word = NULL;
+		int ret = qmp_arg_string(args, names[i], &word, err);
+
+		if (ret)
+			return ret;
+		if (word && strcmp(word, "zstd") && strcmp(word, "none"))
+			return error_set(err, EINVAL, "argument '%s': accepted: zstd, none",
+					 names[i]);
+		if (word)
+			p->compress = !strcmp(word, "zstd");
+	}
+	return 0;
+}
+
 static int read_params(json_t *args, struct migration_params *p,
 		       struct error *err)
 {
@@ -88,15 +109,13 @@ static int read_params(json_t *args, struct migration_params *p,
 				   err);
 	if (!ret)
 		ret = qmp_arg_bool(args, "x-postcopy", &p->postcopy, err);
-	if (!ret && !p->channels)
-		ret = error_set(err, EINVAL, "argument 'channels': accepted: 1 to %d",
-				MIGRATION_MAX_CHANNELS);
-	return ret;
+	return ret ? ret : read_compress(args, p, err);
 }
 
 #define PARAMS "downtime-limit", "downtime-ramp", "max-pause", \
 	"max-bandwidth", "channels", "multifd-channels", "timeout", \
-	"on-timeout", "auto-converge", "x-postcopy", "x-ask-seconds"
+	"on-timeout", "auto-converge", "x-postcopy", "x-ask-seconds", \
+	"compress", "multifd-compression"
 
 /* QEMU's "blk" is all disks. */
 static int read_disks(json_t *args, struct migration_params *p,
@@ -184,7 +203,8 @@ static int query_parameters(void *arg, json_t *args, json_t **result,
 	struct instance *inst = arg;
 	const struct migration_params *p = &inst->params;
 
-	*result = json_pack("{s:s, s:b, s:b}", "on-timeout",
+	*result = json_pack("{s:s, s:s, s:b, s:b}", "multifd-compression",
+			    p->compress ? "zstd" : "none", "on-timeout",
 			    p->on_timeout == POLICY_PAUSE ? "pause" :
 			    p->on_timeout == POLICY_POSTCOPY ? "postcopy" :
 			    "abort", "auto-converge", (int)p->auto_converge,
@@ -279,7 +299,7 @@ static int query_migrate(void *arg, json_t *args, json_t **result,
 }
 
 const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
-	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), on-timeout (abort, pause, postcopy), auto-converge, x-postcopy (when rounds do not help), downtime-ramp (s), copy-disk (ids or \"all\"), verify, x-tls (as --tls), tls-hostname, x-plain (plain TCP), x-dry-run (measure alone): move the VM there; resume: post-copy lost its link, connect again",
+	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels (0: by CPUs), timeout (s), on-timeout (abort, pause, postcopy), auto-converge, x-postcopy (when rounds do not help), downtime-ramp (s), copy-disk (ids or \"all\"), verify, compress (zstd, none), x-tls (as --tls), tls-hostname, x-plain (plain TCP), x-dry-run (measure alone): move the VM there; resume: post-copy lost its link, connect again",
 	  migrate },
 	{ "migrate_cancel", "Give up the migration or save; the VM runs on here",
 	  cancel },

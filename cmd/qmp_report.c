@@ -75,6 +75,22 @@ static json_t *ram(const struct migration_stats *s)
 	return j;
 }
 
+/* QEMU's CompressionStats; what was not worth it is not counted. */
+static json_t *compression(const struct migration_stats *s)
+{
+	const struct member m[] = {
+		{ "pages", s->compressed_pages },
+		{ "compressed-size", s->compressed_bytes },
+	};
+	double raw = (double)(s->compressed_pages << PAGE_SHIFT);
+	json_t *j = json_object();
+
+	set_all(j, m, ARRAY_SIZE(m));
+	json_object_set_new(j, "compression-rate", json_real(
+			s->compressed_bytes ? raw / (double)s->compressed_bytes : 0));
+	return j;
+}
+
 static json_t *pause(const struct migration_pause *p)
 {
 	const struct member m[] = {
@@ -165,6 +181,7 @@ static json_t *job(const struct migration_stats *s)
 		{ "normal-pages", s->normal_pages },
 		{ "normal-data", s->normal_bytes },
 		{ "wire-bytes", s->wire_bytes },
+		{ "channels", s->channels },
 		{ "iteration", s->iteration },
 		{ "most-throttle", s->most_throttle },
 		{ "expected-downtime-us", s->expected_downtime_us },
@@ -251,6 +268,8 @@ json_t *qmp_migration_report(const struct migration_stats *s)
 	json_object_set_new(j, "status", json_string(qmp_migration_status(s)));
 	set_all(j, m, ARRAY_SIZE(m));
 	json_object_set_new(j, "ram", ram(s));
+	if (s->compress)
+		json_object_set_new(j, "compression", compression(s));
 	json_object_set_new(j, "x-job", job(s));
 	if (s->forecast.by)
 		json_object_set_new(j, "x-forecast", forecast(&s->forecast));

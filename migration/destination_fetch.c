@@ -207,7 +207,7 @@ static int resume(struct migration_destination *d)
 
 	d->control.idle_ns = MESSAGE_IDLE_NS;
 	error_clear(&d->err);
-	ret = ram_recv_init(&d->ram, &d->vm->mem, d->offer.channels, &d->err);
+	ret = ram_recv_init(&d->ram, &d->vm->mem, d->channels, &d->err);
 	d->ram_ready = ret == 0;
 	if (ret == 0) {
 		ram_recv_resume(&d->ram, &d->fetch, d->state_head.round);

@@ -70,6 +70,7 @@ struct migration_destination {
 	struct channel control;
 	struct wire_job job;
 	struct wire_offer offer;	/* its tree is not kept */
+	unsigned int channels;		/* granted */
 	struct vm *vm;
 	struct record record;
 	struct ram_recv ram;

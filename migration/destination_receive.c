@@ -4,6 +4,8 @@
 #include <poll.h>
 #include <string.h>
 
+#include "migration/channels.h"
+#include "migration/compress.h"
 #include "migration/destination_private.h"
 #include "migration/pinger.h"
 #include "vmm/base/fd.h"
@@ -17,6 +19,16 @@
 #define CHANNELS_NS (8 * NSEC_PER_SEC)
 #define LOOK_NS (500 * NSEC_PER_MSEC)
 
+/* One reason of several. */
+static void check_compression(struct error *err)
+{
+	struct error why = ERROR_INIT;
+
+	if (compress_check(&why) < 0)
+		error_add(err, why.code, "the source wants to compress: %s",
+			  why.msg);
+}
+
 int destination_check_offer(const struct wire_offer *offer, struct error *err)
 {
 	if (offer->state_version > STATE_VERSION)
@@ -29,6 +41,8 @@ int destination_check_offer(const struct wire_offer *offer, struct error *err)
 	if (offer->channels > RAM_RECV_CHANNELS)
 		error_add(err, EINVAL, "%u bulk channels, limit %d",
 			  offer->channels, RAM_RECV_CHANNELS);
+	if (offer->flags & WIRE_OFFER_ZSTD)
+		check_compression(err);
 	if (err->code)
 		return -err->code;
 	return tree_check(offer->tree, offer->tree_len, err);
@@ -60,8 +74,10 @@ static int build(struct migration_destination *d)
 				 "offer says %llu bytes of memory, its tree %llu",
 				 (unsigned long long)o->memory,
 				 (unsigned long long)d->vm->mem.size);
-	ret = ram_recv_init(&d->ram, &d->vm->mem, o->channels, &d->err);
+	d->channels = channels_grant(o->channels, o->flags & WIRE_OFFER_FEWER);
+	ret = ram_recv_init(&d->ram, &d->vm->mem, d->channels, &d->err);
 	d->ram_ready = ret == 0;
+	d->ram.compressed = o->flags & WIRE_OFFER_ZSTD;
 	if (ret == 0 && d->wanted.n)
 		ret = disk_recv_open(&d->disks, d->vm, d->ops, &d->wanted,
 				     d->stop_fd, &d->err);
@@ -233,7 +249,7 @@ unsigned int destination_negotiating(void *ctx)
 
 	if (ret == 0)
 		ret = message_send(&d->control, WIRE_ACCEPT, buf,
-				   wire_accept_encode(buf, d->offer.channels),
+				   wire_accept_encode(buf, d->channels),
 				   NULL, 0, now_ns() + HELLO_NS, &d->err);
 	d->accepted = ret == 0;
 	if (ret == 0)
@@ -243,6 +259,7 @@ unsigned int destination_negotiating(void *ctx)
 	pthread_mutex_lock(&d->progress.lock);
 	d->progress.now.memory_total = d->vm->mem.size;
 	d->progress.now.memory_remaining = d->vm->mem.size;
+	d->progress.now.channels = d->channels;
 	d->progress.now.setup_time_us =
 		(now_ns() - d->progress.started) / NSEC_PER_USEC;
 	pthread_mutex_unlock(&d->progress.lock);

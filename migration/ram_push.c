@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "migration/bits.h"
+#include "migration/page_zero.h"
 #include "migration/wire.h"
 #include "vmm/base/util.h"
 
@@ -42,7 +42,7 @@ static void account(struct ram_push *p, bool zero)
 static int send_page(struct ram_push *p, gpa_t gpa, struct error *err)
 {
 	void *page = memory_ptr(p->ram->mem, gpa, PAGE_BYTES);
-	bool zero = page_is_zero(page);
+	bool zero = p->ram->zero->test(page);
 	const struct run run = {
 		.kind = zero ? RUN_ZERO : RUN_DATA, .gpa = gpa, .npages = 1,
 	};

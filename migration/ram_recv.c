@@ -102,6 +102,36 @@ static ssize_t recv_data(struct ram_recv_channel *c, const struct run *run,
 	return n < 0 ? n : n - (ssize_t)len;
 }
 
+static int zstd_start(struct ram_recv_channel *c, struct error *err)
+{
+	if (!c->rr->compressed)
+		return error_set(err, EPROTO, "a compressed run, which the OFFER did not announce");
+	if (!c->frame)
+		c->frame = malloc(RUN_MAX_PAGES << PAGE_SHIFT);
+	if (!c->frame)
+		return error_set(err, ENOMEM, "no memory for compressed runs");
+	return c->zstd ? 0 : compressor_create(&c->zstd, err);
+}
+
+/* The frame comes to private memory first: a peer can't change it meanwhile,
+ * and no byte of it is guest memory yet. */
+static int recv_zstd(struct ram_recv_channel *c, const struct run *run,
+		     struct error *err)
+{
+	int ret = zstd_start(c, err);
+	void *host = NULL;
+
+	if (ret == 0)
+		ret = channel_read(&c->ch, c->frame, run->length, 0, err);
+	if (ret == 0)
+		host = place(c->rr, run, err);
+	if (!host)
+		return -err->code;
+	return decompress_bytes(c->zstd, host,
+				(size_t)run->npages << PAGE_SHIFT, c->frame,
+				run->length, err);
+}
+
 static int recv_zeroes(struct ram_recv *rr, const struct run *run,
 		       struct error *err)
 {
@@ -192,6 +222,8 @@ static int recv_runs(struct ram_recv_channel *c, struct error *err)
 		else if (run.kind == RUN_ZERO)
 			ret = c->fetching ? fetch_zeroes(c->rr, &run, err) :
 					    recv_zeroes(c->rr, &run, err);
+		else if (run.kind == RUN_ZSTD && !c->fetching)
+			ret = recv_zstd(c, &run, err);
 		else if (run.kind != RUN_DATA)
 			ret = error_set(err, EPROTO, "run of kind %u on a bulk channel",
 					run.kind);
@@ -330,6 +362,8 @@ void ram_recv_exit(struct ram_recv *rr)
 		if (rr->channel[i].started)
 			pthread_join(rr->channel[i].thread, NULL);
 		channel_close(&rr->channel[i].ch);
+		compressor_destroy(rr->channel[i].zstd);
+		free(rr->channel[i].frame);
 		rr->channel[i].started = false;
 		free(rr->channel[i].bounce);
 		rr->channel[i].bounce = NULL;

@@ -15,9 +15,11 @@
 #include <stdbool.h>
 
 #include "migration/channel.h"
+#include "migration/channels.h"
+#include "migration/compress.h"
 #include "vmm/memory.h"
 
-#define RAM_RECV_CHANNELS 16
+#define RAM_RECV_CHANNELS CHANNELS_MAX
 
 struct ram_recv;
 struct ram_fetch;
@@ -28,6 +30,8 @@ struct ram_recv_channel {
 	pthread_t thread;
 	bool started;
 	uint8_t *bounce;		/* its thread's; owned */
+	struct compressor *zstd;	/* NULL until the first ZSTD run */
+	uint8_t *frame;			/* which is read to here */
 	/* under rr->lock */
 	uint32_t fence;			/* last round that ended here */
 	bool last;			/* by a LAST fence */
@@ -39,6 +43,7 @@ struct ram_recv_channel {
 struct ram_recv {
 	struct memory *mem;
 	unsigned int nchannels;
+	bool compressed;		/* ZSTD runs may come; set before add */
 	struct ram_recv_channel channel[RAM_RECV_CHANNELS];
 	atomic_ulong *received[MEMORY_MAX_REGIONS];	/* page had data */
 	atomic_ulong *populated[MEMORY_MAX_REGIONS];	/* 2 MiB blocks */

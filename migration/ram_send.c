@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "migration/bits.h"
+#include "migration/pack.h"
+#include "migration/page_zero.h"
 #include "migration/wire.h"
 #include "vmm/base/util.h"
 
@@ -29,6 +31,8 @@ struct ram_worker {
 	int niov;
 	size_t bytes;
 	uint64_t zeroes, pages, absent;	/* since the last flush */
+	uint64_t packed, frames;	/* pages, and the bytes they became */
+	struct pack pack;		/* if rs->compress */
 	unsigned long bits[CHUNK / LONG_BITS];
 	unsigned long present[CHUNK / LONG_BITS];
 	struct iovec iov[2 * BATCH_RUNS];
@@ -50,29 +54,56 @@ static void account(struct ram_worker *w)
 	p->now.absent_pages += w->absent;
 	p->now.normal_pages += w->pages;
 	p->now.normal_bytes += w->pages << PAGE_SHIFT;
+	p->now.compressed_pages += w->packed;
+	p->now.compressed_bytes += w->frames;
 	p->now.memory_processed += bytes;
 	p->now.memory_remaining -= MIN(bytes, p->now.memory_remaining);
 	pthread_mutex_unlock(&p->lock);
-	w->zeroes = w->pages = w->absent = 0;
+	w->zeroes = w->pages = w->absent = w->packed = w->frames = 0;
 }
 
 static int flush(struct ram_worker *w)
 {
 	struct ram_send *rs = w->rs;
+	uint64_t start;
 	int ret;
 
 	account(w);
 	if (!w->niov)
 		return 0;
+	start = now_ns();
 	ret = limiter_take(rs->limiter, w->bytes, rs->cancel_fd, rs->deadline);
 	if (ret < 0)
 		return error_set(&w->err, -ret, ret == -ECANCELED ? "cancelled" :
 				 "bandwidth limit: no time left");
 	ret = channel_writev(w->ch, w->iov, w->niov, rs->deadline, &w->err);
+	if (rs->compress)
+		pack_sent(&w->pack, w->bytes, now_ns() - start);
 	w->niov = 0;
 	w->nruns = 0;
 	w->bytes = 0;
 	return ret;
+}
+
+/* The pages of a DATA run as they are, or as a frame. */
+static void put_pages(struct ram_worker *w, struct run *run, struct iovec *iov)
+{
+	size_t len = (size_t)run->npages << PAGE_SHIFT;
+
+	iov->iov_base = memory_ptr(w->rs->mem, run->gpa, len);
+	iov->iov_len = len;
+	/* not where somebody may wait for it */
+	if (w->rs->compress && !w->rs->pushing)
+		run->length = (uint32_t)pack_run(&w->pack, iov->iov_base, len,
+						 &iov->iov_base);
+	if (run->length) {
+		run->kind = RUN_ZSTD;
+		iov->iov_len = run->length;
+		w->packed += run->npages;
+		w->frames += run->length;
+	}
+	w->niov++;
+	w->bytes += iov->iov_len;
 }
 
 /* Put the run that was being extended into the batch. */
@@ -80,24 +111,20 @@ static int close_run(struct ram_worker *w)
 {
 	struct run *run = &w->run;
 	struct iovec *iov = &w->iov[w->niov];
-	size_t len = (size_t)run->npages << PAGE_SHIFT;
 
 	if (!run->kind)
 		return 0;
-	run_encode(w->header[w->nruns], run);
-	iov[0].iov_base = w->header[w->nruns++];
+	iov[0].iov_base = w->header[w->nruns];
 	iov[0].iov_len = RUN_HEADER;
 	w->niov++;
 	w->bytes += RUN_HEADER;
-	if (run->kind == RUN_DATA) {
-		iov[1].iov_base = memory_ptr(w->rs->mem, run->gpa, len);
-		iov[1].iov_len = len;
-		w->niov++;
-		w->bytes += len;
-	}
+	if (run->kind == RUN_DATA)
+		put_pages(w, run, &iov[1]);
+	run_encode(w->header[w->nruns++], run);
 	run->kind = 0;
 	if (w->nruns == BATCH_RUNS ||
-	    w->bytes >= (w->rs->pushing ? PUSH_BYTES : BATCH_BYTES))
+	    w->bytes >= (w->rs->pushing ? PUSH_BYTES : BATCH_BYTES) ||
+	    (w->rs->compress && pack_full(&w->pack)))
 		return flush(w);
 	return 0;
 }
@@ -105,7 +132,7 @@ static int close_run(struct ram_worker *w)
 static int add_page(struct ram_worker *w, gpa_t gpa, const void *page)
 {
 	struct run *run = &w->run;
-	uint16_t kind = page_is_zero(page) ? RUN_ZERO : RUN_DATA;
+	uint16_t kind = w->rs->zero->test(page) ? RUN_ZERO : RUN_DATA;
 	int ret;
 
 	if (kind == RUN_ZERO)
@@ -277,7 +304,7 @@ static void worker_start(struct ram_worker *w)
 	w->niov = 0;
 	w->nruns = 0;
 	w->bytes = 0;
-	w->zeroes = w->pages = w->absent = 0;
+	w->zeroes = w->pages = w->absent = w->packed = w->frames = 0;
 	error_clear(&w->err);
 }
 
@@ -432,12 +459,23 @@ int ram_send_fence(struct ram_send *rs, uint32_t round, unsigned int flags,
 	return 0;
 }
 
+static int start_packs(struct ram_send *rs, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; ret == 0 && rs->compress && i < rs->nchannels;
+	     i++)
+		ret = pack_init(&rs->worker[i].pack, err);
+	return ret;
+}
+
 int ram_send_init(struct ram_send *rs, struct error *err)
 {
 	int ret;
 
 	pthread_mutex_init(&rs->clear_lock, NULL);
 	rs->first = true;
+	rs->zero = page_zero_way(0);
 	rs->worker = calloc(rs->nchannels, sizeof(*rs->worker));
 	if (!rs->worker)
 		goto err_memory;
@@ -451,7 +489,9 @@ int ram_send_init(struct ram_send *rs, struct error *err)
 		if (!rs->dirty[r])
 			goto err_memory;
 	}
-	ret = rs->ops->dirty_start(rs->vm, err);
+	ret = start_packs(rs, err);
+	if (ret == 0)
+		ret = rs->ops->dirty_start(rs->vm, err);
 	if (ret < 0)
 		ram_send_exit(rs);
 	else
@@ -472,6 +512,8 @@ void ram_send_exit(struct ram_send *rs)
 		free(rs->dirty[r]);
 		rs->dirty[r] = NULL;
 	}
+	for (unsigned int i = 0; rs->worker && i < rs->nchannels; i++)
+		pack_exit(&rs->worker[i].pack);
 	free(rs->worker);
 	rs->worker = NULL;
 	pthread_mutex_destroy(&rs->clear_lock);

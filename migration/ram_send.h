@@ -23,6 +23,7 @@
 #include "migration/vm_ops.h"
 #include "vmm/memory.h"
 
+struct page_zero;
 struct ram_worker;
 
 struct ram_send {
@@ -34,6 +35,7 @@ struct ram_send {
 	struct limiter *limiter;
 	struct channel *channel;	/* array */
 	unsigned int nchannels;
+	bool compress;			/* with zstd, as hard as it pays */
 	int cancel_fd;
 	/* asked now and then in the caller's thread; an error ends the round,
 	 * -ETIME so that what was not sent yet stays dirty */
@@ -44,6 +46,7 @@ struct ram_send {
 	unsigned long *dirty[MEMORY_MAX_REGIONS];
 	struct ram_worker *worker;	/* array, one a channel */
 	uint64_t dirty_pages;		/* after ram_send_sync() */
+	const struct page_zero *zero;	/* how zero pages are found */
 	bool tracking;
 	bool first;			/* nothing was sent yet */
 	uint64_t deadline;		/* of the running ram_send_pages() */

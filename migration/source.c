@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "migration/compress.h"
 #include "migration/machine.h"
 #include "migration/message.h"
 #include "migration/source_private.h"
@@ -211,6 +212,15 @@ uint64_t source_wire_bytes(const struct migration_source *s)
 	       atomic_load(&s->push.channel.sent);
 }
 
+uint64_t source_sent_bytes(struct migration_source *s)
+{
+	struct migration_stats now;
+
+	migration_source_stats(s, &now);
+	return source_wire_bytes(s) + (now.compressed_pages << PAGE_SHIFT) -
+	       now.compressed_bytes;
+}
+
 uint64_t source_disk_bytes(const struct migration_source *s)
 {
 	return atomic_load(&s->disks.channel.sent) +
@@ -298,20 +308,21 @@ void migration_params_init(struct migration_params *p)
 	memset(p, 0, sizeof(*p));
 	p->downtime_ms = 300;
 	p->max_pause_ms = 500;
-	p->channels = 1;
 	p->on_timeout = POLICY_ABORT;
 	p->resolve_s = 30;
 }
 
 static int params_check(const struct migration_params *p, struct error *err)
 {
-	if (!p->channels || p->channels > MIGRATION_MAX_CHANNELS)
+	if (p->channels > MIGRATION_MAX_CHANNELS)
 		return error_set(err, EINVAL,
-				 "channels is %u, accepted are 1 to %d",
+				 "channels is %u, accepted are 1 to %d, or 0: by CPUs",
 				 p->channels, MIGRATION_MAX_CHANNELS);
 	if (!p->max_pause_ms || !p->downtime_ms)
 		return error_set(err, EINVAL,
 				 "downtime and max-pause are at least 1 ms");
+	if (p->compress && compress_check(err) < 0)
+		return -err->code;
 	return channel_security_check(p->uri, &p->security, err);
 }
 
@@ -352,6 +363,7 @@ static struct migration_source *source_new(
 	migration_progress_init(&s->progress);
 	migration_progress_stage(&s->progress, states[SOURCE_CONNECTING].stage);
 	s->progress.now.forecast = cfg->forecast;
+	s->progress.now.compress = cfg->params.compress;
 	s->progress.now.memory_total = cfg->vm->mem.size;
 	s->progress.now.memory_remaining = cfg->vm->mem.size;
 	pthread_mutex_init(&s->lock, NULL);

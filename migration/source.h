@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "migration/channel.h"
+#include "migration/channels.h"
 #include "migration/policy.h"
 #include "migration/stats.h"
 #include "migration/vm_ops.h"
@@ -21,7 +22,7 @@
 struct vm;
 struct migration_source;
 
-#define MIGRATION_MAX_CHANNELS 16
+#define MIGRATION_MAX_CHANNELS CHANNELS_MAX
 
 struct migration_params {
 	const char *uri;	/* tcp:HOST:PORT, unix:PATH */
@@ -29,7 +30,8 @@ struct migration_params {
 	uint32_t downtime_ms;	/* stop when the pause is predicted below */
 	uint32_t max_pause_ms;	/* hard cap by the clock, up to GO */
 	uint64_t bandwidth;	/* bytes/s, 0 = unlimited */
-	unsigned int channels;	/* bulk connections, 1..MAX_CHANNELS */
+	unsigned int channels;	/* bulk connections, up to MAX_CHANNELS; 0:
+				 * by the CPUs of both sides */
 	uint32_t timeout_s;	/* for all before the pause, 0 = none */
 	uint32_t ramp_s;	/* the wish grows to downtime_ms, 0 = at once */
 	enum policy_timeout on_timeout;
@@ -41,9 +43,10 @@ struct migration_params {
 	 * the other side reaches them by itself. */
 	const char *copy_disks;
 	bool verify;		/* compare them before the pause */
+	bool compress;		/* memory, by zstd, as hard as it pays */
 };
 
-/* The defaults: 300 ms, 500 ms, unlimited, 1, none, none, abort, off, 30 s. */
+/* The defaults: 300 ms, 500 ms, unlimited, by CPUs, none, none, abort, off, 30 s. */
 void migration_params_init(struct migration_params *p);
 
 struct migration_source_config {

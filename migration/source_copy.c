@@ -149,6 +149,13 @@ static bool may_switch(const struct migration_source *s)
 	return p->postcopy || p->on_timeout == POLICY_POSTCOPY;
 }
 
+static unsigned int channels_wished(const struct migration_source *s)
+{
+	unsigned int n = s->cfg.params.channels;
+
+	return n ? n : channels_auto();
+}
+
 static int send_offer(struct migration_source *s)
 {
 	struct wire_offer offer = {
@@ -156,8 +163,10 @@ static int send_offer(struct migration_source *s)
 		.page_size = PAGE_BYTES,
 		.state_version = STATE_VERSION,
 		.max_pause_ms = s->cfg.params.max_pause_ms,
-		.channels = (uint16_t)s->cfg.params.channels,
-		.flags = may_switch(s) ? WIRE_OFFER_POSTCOPY : 0,
+		.channels = (uint16_t)channels_wished(s),
+		.flags = (s->cfg.params.channels ? 0 : WIRE_OFFER_FEWER) |
+			 (s->cfg.params.compress ? WIRE_OFFER_ZSTD : 0) |
+			 (may_switch(s) ? WIRE_OFFER_POSTCOPY : 0),
 	};
 	const uint8_t *tree = s->cfg.vm->tree;
 	uint8_t buf[WIRE_OFFER_SIZE];
@@ -179,7 +188,7 @@ static int recv_accept(struct migration_source *s)
 	else if (ret == 0)
 		ret = source_farewell(&m, &s->err);
 	message_free(&m);
-	s->nbulk = MIN(granted, s->cfg.params.channels);
+	s->nbulk = MIN(granted, channels_wished(s));
 	return ret;
 }
 
@@ -220,6 +229,7 @@ unsigned int source_offering(void *ctx)
 		return failed(s);
 	pthread_mutex_lock(&s->progress.lock);
 	s->progress.now.setup_time_us = since_us(s->progress.started);
+	s->progress.now.channels = s->nbulk;
 	pthread_mutex_unlock(&s->progress.lock);
 	return SOURCE_EV_ACCEPTED;
 }
@@ -298,7 +308,8 @@ static void init_policy(struct migration_source *s)
 		.max_pause_ns = p->max_pause_ms * NSEC_PER_MSEC,
 		.ramp_ns = p->ramp_s * NSEC_PER_SEC,
 		.timeout_ns = p->timeout_s * NSEC_PER_SEC,
-		.bandwidth_limit = p->bandwidth,
+		/* of the wire; memory goes faster if it is compressed */
+		.bandwidth_limit = p->compress ? 0 : p->bandwidth,
 		.overhead_ns = overhead(s),
 		.on_timeout = p->on_timeout,
 		.auto_converge = p->auto_converge,
@@ -320,6 +331,7 @@ static int start_ram(struct migration_source *s)
 		.limiter = &s->limiter,
 		.channel = s->bulk,
 		.nchannels = s->nbulk,
+		.compress = s->cfg.params.compress,
 		.cancel_fd = s->cancel_fd,
 		.check = source_check,
 		.check_arg = s,
@@ -380,7 +392,7 @@ static void publish(struct migration_source *s)
 static int one_round(struct migration_source *s, struct policy_round *r)
 {
 	uint64_t start = now_ns();
-	uint64_t bytes = source_wire_bytes(s);
+	uint64_t bytes = source_sent_bytes(s);
 	uint64_t before = s->synced;
 	int ret;
 
@@ -394,7 +406,7 @@ static int one_round(struct migration_source *s, struct policy_round *r)
 		ret = source_end_round(s);
 	if (ret < 0)
 		return ret;
-	r->sent = source_wire_bytes(s) - bytes;
+	r->sent = source_sent_bytes(s) - bytes;
 	r->sent_ns = now_ns() - start;
 	source_watch(s);
 	ret = ram_send_sync(&s->ram, &s->err);

@@ -162,6 +162,8 @@ void source_foresee(struct migration_source *s, const struct policy_round *r);
 void source_throttle(struct migration_source *s, unsigned int percent);
 /* What memory took, and what disks did. */
 uint64_t source_wire_bytes(const struct migration_source *s);
+/* The same as if nothing had been compressed: what the policy counts in. */
+uint64_t source_sent_bytes(struct migration_source *s);
 uint64_t source_disk_bytes(const struct migration_source *s);
 
 #endif

@@ -41,7 +41,7 @@ static struct forecast_model model_of(const struct migration_source *s,
 {
 	double seconds = (double)MAX(line->sent_ns, 1ull) / 1e9;
 	uint64_t rate = (uint64_t)((double)line->sent / seconds);
-	uint64_t limit = s->cfg.params.bandwidth;
+	uint64_t limit = s->policy.cfg.bandwidth_limit;
 
 	return (struct forecast_model){
 		.dirty = forecast_curve_dirty,

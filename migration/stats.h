@@ -7,6 +7,7 @@
 #define GODWIT_MIGRATION_STATS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "migration/forecast.h"
@@ -111,7 +112,11 @@ struct migration_stats {
 	uint64_t absent_pages;		/* never touched, not even looked at */
 	uint64_t normal_pages;
 	uint64_t normal_bytes;
+	bool compress;			/* was asked for */
+	uint64_t compressed_pages;	/* of the normal ones */
+	uint64_t compressed_bytes;	/* what those became */
 	uint64_t wire_bytes;		/* both directions, all channels */
+	uint32_t channels;		/* for memory */
 	uint32_t iteration;
 	uint32_t throttle;		/* of the vCPUs now, percent */
 	uint32_t most_throttle;		/* the most that there was */

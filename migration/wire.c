@@ -115,16 +115,25 @@ void run_encode(uint8_t out[RUN_HEADER], const struct run *run)
 	put_be64(out + 8, run->gpa);
 	put_be32(out + 16, run->npages);
 	put_be32(out + 20, run->round);
-	put_be32(out + 24, 0);
+	put_be32(out + 24, run->length);
 	put_be32(out + 28, crc32c(0, out, 28));
 }
 
-static bool run_valid(const struct run *r, uint32_t reserved)
+/* What would not get smaller is sent as it is. */
+static bool length_valid(const struct run *r)
 {
-	if (reserved || r->gpa & 4095)
+	if (r->kind != RUN_ZSTD)
+		return !r->length;
+	return r->length && r->length < (uint64_t)r->npages << 12;
+}
+
+static bool run_valid(const struct run *r)
+{
+	if (r->gpa & 4095 || !length_valid(r))
 		return false;
 	switch (r->kind) {
 	case RUN_DATA:
+	case RUN_ZSTD:
 		return !r->flags && !r->round && r->npages &&
 		       r->npages <= RUN_MAX_PAGES;
 	case RUN_ZERO:
@@ -132,8 +141,8 @@ static bool run_valid(const struct run *r, uint32_t reserved)
 	case RUN_WANT:
 		return !r->flags && !r->round && r->npages == 1;
 	case RUN_FENCE:
-		return !(r->flags & ~(RUN_LAST | RUN_POSTCOPY)) && r->round && !r->npages &&
-		       !r->gpa;
+		return !(r->flags & ~(RUN_LAST | RUN_POSTCOPY)) && r->round &&
+		       !r->npages && !r->gpa;
 	default:
 		return false;
 	}
@@ -147,16 +156,17 @@ int run_decode(const uint8_t in[RUN_HEADER], struct run *run,
 	run->gpa = get_be64(in + 8);
 	run->npages = get_be32(in + 16);
 	run->round = get_be32(in + 20);
+	run->length = get_be32(in + 24);
 	if (get_be32(in) != RUN_MAGIC)
 		return error_set(err, EPROTO, "not a run of pages (magic %#x)",
 				 get_be32(in));
 	if (get_be32(in + 28) != crc32c(0, in, 28))
 		return error_set(err, EBADMSG, "header of a run is damaged");
-	if (!run_valid(run, get_be32(in + 24)))
+	if (!run_valid(run))
 		return error_set(err, EPROTO,
-				 "invalid run: kind %u flags %#x gpa %#llx pages %u round %u",
+				 "invalid run: kind %u flags %#x gpa %#llx pages %u round %u length %u",
 				 run->kind, run->flags,
 				 (unsigned long long)run->gpa, run->npages,
-				 run->round);
+				 run->round, run->length);
 	return 0;
 }

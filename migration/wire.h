@@ -107,7 +107,11 @@ struct wire_offer {
 /* What a source may want of the destination, a bit each: one that does not
  * know it, or can't do it, refuses. */
 #define WIRE_OFFER_POSTCOPY 1u
-#define WIRE_OFFER_FLAGS WIRE_OFFER_POSTCOPY	/* all that this side knows */
+#define WIRE_OFFER_ZSTD 4u	/* runs may be compressed */
+#define WIRE_OFFER_FEWER 8u	/* channels may be fewer: the destination says */
+/* all that this side knows */
+#define WIRE_OFFER_FLAGS \
+	(WIRE_OFFER_POSTCOPY | WIRE_OFFER_ZSTD | WIRE_OFFER_FEWER)
 
 #define WIRE_OFFER_SIZE 24	/* before the tree */
 size_t wire_offer_encode(uint8_t *out, const struct wire_offer *m);
@@ -217,7 +221,7 @@ int wire_reason_decode(const uint8_t *in, size_t len, struct wire_job *job,
 
 #define RUN_MAGIC 0x47445752u		/* "GDWR" */
 #define RUN_HEADER 32
-#define RUN_MAX_PAGES 512		/* of a DATA run: 2 MiB */
+#define RUN_MAX_PAGES 512		/* of a DATA or ZSTD run: 2 MiB */
 #define RUN_LAST 1u
 #define RUN_POSTCOPY 2u			/* from here on, by userfaultfd */
 
@@ -225,7 +229,7 @@ enum run_kind {
 	RUN_DATA = 1,
 	RUN_ZERO,
 	RUN_FENCE,
-	RUN_COMPRESSED,			/* kept for it */
+	RUN_ZSTD,
 	RUN_WANT,			/* to the source, on the fault channel */
 };
 
@@ -235,6 +239,7 @@ struct run {
 	uint64_t gpa;
 	uint32_t npages;
 	uint32_t round;
+	uint32_t length;	/* ZSTD: bytes that follow; else 0 */
 };
 
 void run_encode(uint8_t out[RUN_HEADER], const struct run *run);

@@ -131,6 +131,7 @@ static void receive(struct memory *mem, struct ram_fetch *fetch,
 
 	if (ram_recv_init(&rr, mem, 1, &err) < 0)
 		return;
+	rr.compressed = true;
 	if (fetch)
 		ram_recv_resume(&rr, fetch, 1);
 	if (channel_pair(&a, &b, &err) == 0 &&
@@ -199,11 +200,17 @@ static void true_runs(const uint8_t *data, size_t size, bool missing)
 
 	memcpy(buf, data, size);
 	while (at + RUN_HEADER <= size) {
+		size_t pages = (size_t)get_be32(buf + at + 16) << 12;
+		bool zstd = get_be16(buf + at + 4) == RUN_ZSTD;
+
 		put_be32(buf + at, RUN_MAGIC);
-		put_be32(buf + at + 24, 0);
+		if (!zstd)
+			put_be32(buf + at + 24, 0);
 		put_be32(buf + at + 28, crc32c(0, buf + at, 28));
 		if (get_be16(buf + at + 4) == RUN_DATA)
-			at += (size_t)get_be32(buf + at + 16) << 12;
+			at += pages;
+		if (zstd)
+			at += get_be32(buf + at + 24);
 		at += RUN_HEADER;
 	}
 	fuzz_pages(buf, size, missing);

@@ -117,7 +117,29 @@ static void four_channels_over_tcp_carry_it(void **state)
 	r.scfg.params.uri = migration_destination_uri(r.d);
 	rig_move(&r);
 	expect_moved(&r);
+	assert_int_equal(r.stats.channels, 4);
 	rig_exit(&r);
+}
+
+static void channels_are_as_many_as_suit_the_cpus(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	rig_move(&r);
+	assert_int_equal(r.stats.channels, channels_auto());
+	rig_exit(&r);
+}
+
+static void a_destination_grants_what_it_has_cpus_for(void **state)
+{
+	(void)state;
+	assert_in_range(channels_auto(), 1, CHANNELS_AUTO);
+	assert_int_equal(channels_grant(CHANNELS_MAX, true), channels_auto());
+	assert_int_equal(channels_grant(1, true), 1);
+	/* who says a number gets it */
+	assert_int_equal(channels_grant(CHANNELS_MAX, false), CHANNELS_MAX);
 }
 
 static void ipv6_carries_it(void **state)
@@ -379,6 +401,8 @@ int main(void)
 		cmocka_unit_test(every_stage_is_told_in_turn),
 		cmocka_unit_test(report_adds_up),
 		cmocka_unit_test(four_channels_over_tcp_carry_it),
+		cmocka_unit_test(channels_are_as_many_as_suit_the_cpus),
+		cmocka_unit_test(a_destination_grants_what_it_has_cpus_for),
 		cmocka_unit_test(ipv6_carries_it),
 		cmocka_unit_test(nobody_listening_leaves_the_vm_running),
 		cmocka_unit_test(refusal_carries_all_reasons),

@@ -31,7 +31,7 @@ struct rig {
 	struct error err;
 };
 
-static void rig_init(struct rig *r, unsigned int channels)
+static void rig_init_how(struct rig *r, unsigned int channels, bool compress)
 {
 	memset(r, 0, sizeof(*r));
 	fake_world_init(&r->world);
@@ -40,6 +40,7 @@ static void rig_init(struct rig *r, unsigned int channels)
 	r->n = channels;
 	assert_int_equal(ram_recv_init(&r->recv, &r->to->vm.mem, channels,
 				       &r->err), 0);
+	r->recv.compressed = compress;
 	for (unsigned int i = 0; i < channels; i++) {
 		assert_int_equal(channel_pair(&r->out[i], &r->in[i], &r->err),
 				 0);
@@ -52,9 +53,14 @@ static void rig_init(struct rig *r, unsigned int channels)
 		.vm = &r->from->vm, .mem = &r->from->vm.mem,
 		.ops = &fake_vm_ops, .progress = &r->progress,
 		.limiter = &r->limiter, .channel = r->out,
-		.nchannels = channels, .cancel_fd = -1,
+		.nchannels = channels, .cancel_fd = -1, .compress = compress,
 	};
 	assert_int_equal(ram_send_init(&r->send, &r->err), 0);
+}
+
+static void rig_init(struct rig *r, unsigned int channels)
+{
+	rig_init_how(r, channels, false);
 }
 
 static void rig_exit(struct rig *r)
@@ -195,6 +201,86 @@ static void pages_of_zeroes_do_not_touch_fresh_memory(void **state)
 	rig_exit(&r);
 }
 
+/* -- compression ----------------------------------------------------------- */
+
+static void needs_zstd(void)
+{
+	struct error err = ERROR_INIT;
+
+	if (compress_check(&err) == 0)
+		return;
+	print_message("SKIP %s\n", err.msg);
+	skip();
+}
+
+/* Pages of one word each: they compress. */
+static void fill_simply(struct rig *r, uint64_t first, uint64_t n)
+{
+	uint8_t *host = r->from->vm.mem.region[0].host;
+
+	for (uint64_t p = first; p < first + n; p++)
+		memset(host + (p << PAGE_SHIFT), (int)(p % 250 + 1), PAGE_BYTES);
+}
+
+static void random_page(struct rig *r, uint64_t page)
+{
+	uint64_t *p = (uint64_t *)(void *)(r->from->vm.mem.region[0].host +
+					   (page << PAGE_SHIFT));
+	uint64_t x = page + 1;
+
+	for (unsigned int i = 0; i < PAGE_BYTES / sizeof(*p); i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		p[i] = x * 0x9e3779b97f4a7c15;
+	}
+}
+
+static uint64_t sent(const struct rig *r)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < r->n; i++)
+		sum += r->out[i].sent;
+	return sum;
+}
+
+static void compressed_memory_arrives_as_it_was(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	needs_zstd();
+	rig_init_how(&r, 2, true);
+	fill_simply(&r, 0, 1500);
+	/* and some that does not compress, in the midst of it */
+	fake_vm_fill(r.from, 700, 20, 1);
+	one_round(&r, 1, false);
+	fake_vm_fill(r.from, 0, 3, 2);
+	one_round(&r, 2, true);
+	assert_true(fake_vm_same_memory(r.from, r.to));
+	assert_true(sent(&r) < 1500 * PAGE_BYTES / 4);
+	assert_true(r.progress.now.compressed_pages > 1000);
+	assert_true(r.progress.now.compressed_bytes < sent(&r));
+	rig_exit(&r);
+}
+
+static void random_memory_goes_as_it_is(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	needs_zstd();
+	rig_init_how(&r, 1, true);
+	for (uint64_t p = 0; p < 1500; p++)
+		random_page(&r, p);
+	one_round(&r, 1, true);
+	assert_true(fake_vm_same_memory(r.from, r.to));
+	assert_int_equal(r.progress.now.compressed_pages, 0);
+	assert_true(sent(&r) < 1501 * PAGE_BYTES);
+	rig_exit(&r);
+}
+
 /* -- hostile streams ------------------------------------------------------ */
 
 static void put_run(struct rig *r, struct run run, size_t payload)
@@ -251,6 +337,78 @@ static void fence_that_skips_a_round_is_refused(void **state)
 	(void)state;
 	expect_refusal((struct run){ .kind = RUN_FENCE, .round = 2 }, 0,
 		       "after round 0");
+}
+
+/* A frame of @npages pages of memory, said to be @said, cut to @share of it. */
+static void expect_bad_frame(unsigned int npages, unsigned int said,
+			     double share, const char *why)
+{
+	static uint8_t pages[2 * PAGE_BYTES], frame[2 * PAGE_BYTES];
+	struct compressor *zstd = NULL;
+	uint8_t header[RUN_HEADER];
+	struct iovec iov[2];
+	struct run run = { .kind = RUN_ZSTD, .npages = said };
+	struct rig r;
+
+	rig_init_how(&r, 1, true);
+	assert_int_equal(compressor_create(&zstd, &r.err), 0);
+	run.length = (uint32_t)(share * (double)compress_bytes(
+			zstd, 1, frame, sizeof(frame), pages,
+			npages * PAGE_BYTES));
+	assert_true(run.length);
+	run_encode(header, &run);
+	iov[0] = (struct iovec){ header, sizeof(header) };
+	iov[1] = (struct iovec){ frame, run.length };
+	(void)!channel_writev(&r.out[0], iov, 2, 0, &r.err);
+	channel_shutdown(&r.out[0]);
+	assert_true(arrived(&r, 1, false) < 0);
+	assert_non_null(strstr(r.err.msg, why));
+	compressor_destroy(zstd);
+	rig_exit(&r);
+}
+
+static void frame_of_another_length_is_refused(void **state)
+{
+	(void)state;
+	needs_zstd();
+	expect_bad_frame(1, 2, 1, "are not 8192 bytes of memory");
+	expect_bad_frame(2, 1, 1, "are not 4096 bytes of memory");
+	expect_bad_frame(2, 2, 0.5, "are not 8192 bytes of memory");
+}
+
+static void frame_that_is_none_is_refused(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	needs_zstd();
+	rig_init_how(&r, 1, true);
+	put_run(&r, (struct run){ .kind = RUN_ZSTD, .npages = 1,
+				  .length = 100 }, 100);
+	assert_true(arrived(&r, 1, false) < 0);
+	assert_non_null(strstr(r.err.msg, "100 compressed bytes"));
+	rig_exit(&r);
+}
+
+static void compressed_run_outside_of_memory_is_refused(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	needs_zstd();
+	rig_init_how(&r, 1, true);
+	put_run(&r, (struct run){ .kind = RUN_ZSTD, .npages = 1, .gpa = GIB,
+				  .length = 100 }, 100);
+	assert_true(arrived(&r, 1, false) < 0);
+	assert_non_null(strstr(r.err.msg, "outside of memory"));
+	rig_exit(&r);
+}
+
+static void compressed_run_without_notice_is_refused(void **state)
+{
+	(void)state;
+	expect_refusal((struct run){ .kind = RUN_ZSTD, .npages = 1,
+				     .length = 100 }, 100, "did not announce");
 }
 
 static void stream_cut_within_a_page_is_noticed(void **state)
@@ -312,6 +470,12 @@ int main(void)
 		cmocka_unit_test(stream_cut_within_a_page_is_noticed),
 		cmocka_unit_test(nothing_is_read_after_the_last_fence),
 		cmocka_unit_test(bulk_channel_that_comes_twice_is_refused),
+		cmocka_unit_test(compressed_memory_arrives_as_it_was),
+		cmocka_unit_test(random_memory_goes_as_it_is),
+		cmocka_unit_test(frame_of_another_length_is_refused),
+		cmocka_unit_test(frame_that_is_none_is_refused),
+		cmocka_unit_test(compressed_run_outside_of_memory_is_refused),
+		cmocka_unit_test(compressed_run_without_notice_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

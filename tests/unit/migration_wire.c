@@ -217,13 +217,23 @@ static void run_header_comes_back_as_it_was_sent(void **state)
 	assert_int_equal(run_decode(buf, &out, &err), 0);
 	assert_int_equal(out.gpa, in.gpa);
 	assert_int_equal(out.npages, 512);
+	in.kind = RUN_ZSTD;
+	in.length = 512 * 4096 - 1;
+	run_encode(buf, &in);
+	assert_int_equal(run_decode(buf, &out, &err), 0);
+	assert_int_equal(out.length, in.length);
 }
 
 static void runs_that_the_page_forbids_are_refused(void **state)
 {
 	static const struct run bad[] = {
 		{ .kind = 0 },
-		{ .kind = 4, .npages = 1 },
+		{ .kind = 6, .npages = 1 },
+		{ .kind = RUN_ZSTD, .npages = 1 },
+		{ .kind = RUN_ZSTD, .npages = 1, .length = 4096 },
+		{ .kind = RUN_ZSTD, .npages = 0, .length = 1 },
+		{ .kind = RUN_ZSTD, .npages = RUN_MAX_PAGES + 1, .length = 1 },
+		{ .kind = RUN_DATA, .npages = 1, .length = 1 },
 		{ .kind = RUN_DATA, .npages = 0 },
 		{ .kind = RUN_DATA, .npages = RUN_MAX_PAGES + 1 },
 		{ .kind = RUN_DATA, .npages = 1, .gpa = 512 },

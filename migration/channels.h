@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* How many bulk channels a migration has. */
+#ifndef GODWIT_MIGRATION_CHANNELS_H
+#define GODWIT_MIGRATION_CHANNELS_H
+
+#include <stdbool.h>
+
+#define CHANNELS_MAX 16		/* that a migration may have */
+#define CHANNELS_AUTO 4		/* the most where nobody says how many */
+
+/* As many as suit the CPUs that this process may use: 1..CHANNELS_AUTO. */
+unsigned int channels_auto(void);
+/* What a destination grants of @wished ones; with @fewer its CPUs decide. */
+unsigned int channels_grant(unsigned int wished, bool fewer);
+
+#endif
