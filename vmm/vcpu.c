@@ -12,6 +12,7 @@
 
 #include "arch/arch.h"
 #include "vmm/base/fd.h"
+#include "vmm/dirty_ring.h"
 #include "vmm/kvm.h"
 #include "vmm/vm.h"
 #include "vmm/vm_internal.h"
@@ -89,6 +90,17 @@ static void run_other(struct vcpu *cpu)
 	}
 }
 
+/* KVM runs no guest code of this vCPU until there is room again. */
+static void run_ring_full(struct vcpu *cpu)
+{
+	struct error err = ERROR_INIT;
+
+	if (dirty_ring_full(cpu->vm->kvm, cpu->index, &err) == 0)
+		return;
+	log_error(&cpu->vm->log, "vCPU %u: %s", cpu->index, err.msg);
+	ask(cpu, VM_FATE_ERROR, err.msg);
+}
+
 static void handle_exit(struct vcpu *cpu)
 {
 	uint32_t reason = cpu->run->exit_reason;
@@ -103,6 +115,9 @@ static void handle_exit(struct vcpu *cpu)
 		run_mmio(cpu);
 		break;
 	case KVM_EXIT_INTR:
+		break;
+	case KVM_EXIT_DIRTY_RING_FULL:
+		run_ring_full(cpu);
 		break;
 	default:
 		run_other(cpu);
@@ -214,6 +229,9 @@ static int vcpu_create(struct vm *vm, unsigned int index, struct error *err)
 		return error_set(err, errno, "vCPU %u: mmap: %s", index,
 				 strerror(errno));
 	}
+	ret = dirty_ring_map(vm->kvm, index, cpu->fd, err);
+	if (ret < 0)
+		return ret;
 	ret = arch_vcpu_create(&cpu->arch, vm->arch, cpu->fd, cpu->run, index,
 			       err);
 	if (ret < 0)

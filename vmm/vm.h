@@ -22,8 +22,12 @@
 #include "vmm/base/log.h"
 #include "vmm/bus.h"
 #include "vmm/device.h"
+#include "vmm/dirty.h"
 #include "vmm/loop.h"
 #include "vmm/memory.h"
+
+/* Of all architectures; arch_board.max_vcpus is at most this. */
+#define VM_MAX_VCPUS 64u
 
 /* Names are QEMU's run states, as query-status answers them. */
 enum vm_state {
@@ -53,6 +57,7 @@ struct vm_config {
 	struct loop *loop;	/* not owned; outlives the VM */
 	struct log log;
 	bool incoming;		/* starts in VM_INMIGRATE */
+	struct dirty_config dirty;
 	/* Memory comes from this file, see memory_init_file(); not owned. */
 	const struct vm_memory_file {
 		int fd;
