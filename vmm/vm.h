@@ -114,7 +114,6 @@ struct vm {
 	pthread_cond_t vcpus_go;
 	pthread_cond_t vcpus_parked;
 	bool vcpus_stop;
-	bool vcpus_rest;		/* they are in a turn of rest */
 	bool vcpus_quit;
 	struct throttle *throttle;	/* NULL: none; who calls vm_throttle */
 
@@ -147,6 +146,8 @@ void vm_pause(struct vm *vm, enum vm_state state);
  * turns; 0 ends that. A VM that is paused stays so. Any thread, one at a
  * time. */
 void vm_throttle(struct vm *vm, unsigned int percent);
+/* The same, each by itself: @percent has an element a vCPU, not kept. */
+void vm_throttle_each(struct vm *vm, const unsigned int *percent);
 
 /* After vm_pause: stop devices and wait until none touches guest memory, at
  * most until @deadline (now_ns). -ETIMEDOUT names the device that was busy;

@@ -11,9 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "migration/bits.h"
+#include "vmm/base/util.h"
 #include "vmm/dirty.h"
 #include "vmm/vcpu.h"
 
@@ -229,6 +231,46 @@ static void without_rings_vcpus_are_not_told_apart(void **state)
 	vm_rig_free(r);
 }
 
+static uint64_t cpu_time(struct vm_rig *r, unsigned int vcpu)
+{
+	struct timespec t;
+	clockid_t id;
+
+	assert_int_equal(pthread_getcpuclockid(r->vm->vcpu[vcpu].thread, &id),
+			 0);
+	clock_gettime(id, &t);
+	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* Each against the other in the same time: other load slows both. */
+static void who_is_throttled_more_has_less(void **state)
+{
+	const unsigned int each[] = { 10, 90 }, other[] = { 90, 0 };
+	struct vm_rig *r = boot("writer=2 ws=1 hb=20", DIRTY_BITMAP, 0);
+
+	for (unsigned int turn = 0; turn < 2; turn++) {
+		unsigned int fast = turn, tries = 0;
+		uint64_t t[2], ratio = 0;
+
+		vm_throttle_each(r->vm, turn ? other : each);
+		while (ratio < 200 && tries++ < 20) {
+			t[0] = cpu_time(r, 0);
+			t[1] = cpu_time(r, 1);
+			some_beats(r, 10);
+			t[0] = cpu_time(r, 0) - t[0];
+			t[1] = cpu_time(r, 1) - t[1];
+			ratio = t[fast] * 100 / MAX(t[!fast], 1ull);
+		}
+		print_message("vCPU %u has %llu %% of the other's time\n",
+			      fast, (unsigned long long)ratio);
+		assert_true(ratio >= 200);
+	}
+	vm_throttle(r->vm, 0);
+	assert_null(r->vm->throttle);
+	some_beats(r, 2);
+	vm_rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -239,6 +281,7 @@ int main(void)
 		cmocka_unit_test(tracking_that_ends_and_starts_again_does_not_stop_a_guest),
 		cmocka_unit_test(rings_tell_the_writer_from_the_quiet),
 		cmocka_unit_test(without_rings_vcpus_are_not_told_apart),
+		cmocka_unit_test(who_is_throttled_more_has_less),
 	};
 
 	return vm_rig_run_tests(tests);
