@@ -256,43 +256,10 @@ static int option_log(const struct option_spec *spec, void *field,
 	return error_set(err, EINVAL, "no such level");
 }
 
-static int dirty_key(void *obj, const char *key, const char *value,
-		     struct error *err)
-{
-	static const char *const how[] = {
-		[DIRTY_BITMAP] = "bitmap", [DIRTY_RING] = "ring",
-		[DIRTY_AUTO] = "auto",
-	};
-	struct dirty_config *d = obj;
-	uint64_t v;
-	int ret;
-
-	if (!key) {
-		for (unsigned int i = 0; i < ARRAY_SIZE(how); i++)
-			if (!strcmp(value, how[i])) {
-				d->how = (enum dirty_how)i;
-				return 0;
-			}
-		return error_set(err, EINVAL, "no such tracking '%s'", value);
-	}
-	if (strcmp(key, "entries"))
-		return error_set(err, EINVAL, "unknown key '%s'", key);
-	ret = parse_number(value, DIRTY_RING_LEAST, DIRTY_RING_MOST, &v, err);
-	if (!ret && (v & (v - 1)))
-		return error_set(err, EINVAL, "entries=%s: not a power of two",
-				 value);
-	d->entries = (uint32_t)v;
-	return ret;
-}
-
 static int option_dirty(const struct option_spec *spec, void *field,
 			const char *value, struct error *err)
 {
-	char *copy;
-	int ret = parse_device(value, &copy, field, dirty_key, err);
-
-	free(copy);
-	return ret;
+	return parse_dirty(value, field, err);
 }
 
 #define FIELD(member) .offset = offsetof(struct run_config, member)

@@ -11,6 +11,7 @@
 
 #include "migration/forecast.h"
 #include "vmm/base/error.h"
+#include "vmm/vm.h"
 
 /* The stages that users see, in their order (Clark et al., NSDI 2005). */
 enum migration_stage {
@@ -50,6 +51,12 @@ struct migration_pause {
 };
 
 #define MIGRATION_MAX_DISKS 16
+
+/* One vCPU, as of the last round. */
+struct migration_vcpu_stats {
+	uint64_t dirty_rate;	/* pages/s */
+	uint32_t throttle;	/* percent of the time that it rests */
+};
 
 /* A disk that is copied along; bytes. */
 struct migration_disk_stats {
@@ -101,6 +108,8 @@ struct migration_stats {
 	struct migration_pause pause;
 	struct migration_disk_stats disk[MIGRATION_MAX_DISKS];
 	unsigned int ndisks;
+	struct migration_vcpu_stats vcpu[VM_MAX_VCPUS];
+	unsigned int nvcpus;		/* 0: they can't be told apart */
 	struct migration_forecast forecast;
 	struct error error;		/* why it failed; code 0 if it did not */
 };
