@@ -158,6 +158,51 @@ bool parse_list_next(char **cursor, char **key, char **value)
 	return true;
 }
 
+static int dirty_how(const char *word, enum dirty_how *out, struct error *err)
+{
+	static const char *const name[] = {
+		[DIRTY_BITMAP] = "bitmap", [DIRTY_RING] = "ring",
+		[DIRTY_AUTO] = "auto",
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(name); i++)
+		if (!strcmp(word, name[i])) {
+			*out = (enum dirty_how)i;
+			return 0;
+		}
+	return error_set(err, EINVAL, "'%s' is none of bitmap, ring, auto",
+			 word);
+}
+
+static int dirty_word(struct dirty_config *d, const char *key,
+		      const char *value, struct error *err)
+{
+	uint64_t v = 0;
+	int ret;
+
+	if (!key)
+		return dirty_how(value, &d->how, err);
+	if (strcmp(key, "entries"))
+		return error_set(err, EINVAL, "unknown key '%s'", key);
+	ret = parse_number(value, DIRTY_RING_LEAST, DIRTY_RING_MOST, &v, err);
+	if (!ret && (v & (v - 1)))
+		ret = error_set(err, EINVAL, "entries=%s is not a power of two",
+				value);
+	d->entries = (uint32_t)v;
+	return ret;
+}
+
+int parse_dirty(const char *text, struct dirty_config *out, struct error *err)
+{
+	char *copy = strdup(text), *cursor = copy, *key, *value;
+	int ret = copy ? 0 : error_set(err, ENOMEM, "no memory");
+
+	while (!ret && parse_list_next(&cursor, &key, &value))
+		ret = dirty_word(out, key, value, err);
+	free(copy);
+	return ret;
+}
+
 unsigned int edit_distance(const char *a, const char *b)
 {
 	unsigned int row[33], diagonal, up, i, j;

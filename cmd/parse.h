@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "vmm/base/error.h"
+#include "vmm/dirty.h"
 
 /* A decimal number from @min to @max. */
 int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out,
@@ -40,6 +41,10 @@ int parse_name(const char *text, struct error *err) __must_check;
  * hold a "="). False at the end.
  */
 bool parse_list_next(char **cursor, char **key, char **value);
+
+/* bitmap, ring or auto, and entries=N, a power of two. */
+int parse_dirty(const char *text, struct dirty_config *out, struct error *err)
+	__must_check;
 
 /* How many edits turn @a into @b, up to a small bound: for typing errors. */
 unsigned int edit_distance(const char *a, const char *b);

@@ -254,6 +254,27 @@ static json_t *forecast(const struct migration_forecast *f)
 	return j;
 }
 
+/* As QEMU's calc-dirty-rate has it, MiB/s; and what became of it. */
+static json_t *vcpus(const struct migration_stats *s)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < s->nvcpus; i++) {
+		const struct migration_vcpu_stats *v = &s->vcpu[i];
+		const struct member m[] = {
+			{ "id", i },
+			{ "dirty-rate", v->dirty_rate >> (20 - PAGE_SHIFT) },
+			{ "dirty-pages-rate", v->dirty_rate },
+			{ "throttle-percentage", v->throttle },
+		};
+		json_t *j = json_object();
+
+		set_all(j, m, ARRAY_SIZE(m));
+		json_array_append_new(list, j);
+	}
+	return list;
+}
+
 json_t *qmp_migration_report(const struct migration_stats *s)
 {
 	const struct member m[] = {
@@ -271,6 +292,8 @@ json_t *qmp_migration_report(const struct migration_stats *s)
 	if (s->compress)
 		json_object_set_new(j, "compression", compression(s));
 	json_object_set_new(j, "x-job", job(s));
+	if (s->nvcpus)
+		json_object_set_new(j, "x-vcpu-dirty-rate", vcpus(s));
 	if (s->forecast.by)
 		json_object_set_new(j, "x-forecast", forecast(&s->forecast));
 	if (s->error.code)

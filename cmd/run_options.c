@@ -256,6 +256,12 @@ static int option_log(const struct option_spec *spec, void *field,
 	return error_set(err, EINVAL, "no such level");
 }
 
+static int option_dirty(const struct option_spec *spec, void *field,
+			const char *value, struct error *err)
+{
+	return parse_dirty(value, field, err);
+}
+
 #define FIELD(member) .offset = offsetof(struct run_config, member)
 
 /* Rows that two tables have. */
@@ -297,6 +303,14 @@ static int option_log(const struct option_spec *spec, void *field,
 #define OPTION_PAUSED \
 	{ "paused", NULL, "Build the VM, but wait for `godwit resume`", \
 	  .parse = option_bool, FIELD(paused) }
+
+#define OPTION_DIRTY \
+	{ "dirty", "bitmap|ring|auto[,entries=N]", \
+	  "How KVM tells which pages were written (default bitmap).\n" \
+	  "ring: by vCPU, so that --auto-converge slows those that write\n" \
+	  "most; N, 1024 to 65536, in each (default 16384); auto: the\n" \
+	  "ring where there are several vCPUs and KVM has it", \
+	  .parse = option_dirty, FIELD(dirty) }
 
 #define OPTION_LOG \
 	{ "log", "error|warn|info|debug", "What to tell (default warn)", \
@@ -348,6 +362,7 @@ const struct option_spec run_option_table[] = {
 	{ "debug-exit", NULL, "Port 0x501: a byte written there ends the VM with\n"
 	  "that exit status", .parse = option_bool, FIELD(debug_exit) },
 	OPTION_PAUSED,
+	OPTION_DIRTY,
 	OPTION_LOG,
 };
 const unsigned int run_option_count = ARRAY_SIZE(run_option_table);
@@ -359,6 +374,7 @@ const struct option_spec restore_option_table[] = {
 	OPTION_SERIAL,
 	OPTION_CONTROL,
 	OPTION_PAUSED,
+	OPTION_DIRTY,
 	OPTION_LOG,
 	{ "verify", NULL, "Read all of the file first, and refuse one that was\n"
 	  "altered (without it, that is found while the VM runs)",

@@ -10,6 +10,7 @@
 #include "migration/allow.h"
 #include "vmm/base/error.h"
 #include "vmm/base/log.h"
+#include "vmm/dirty.h"
 
 #define RUN_MAX_DISKS 16
 #define RUN_MAX_NETS 8
@@ -58,6 +59,7 @@ struct run_config {
 	bool rng;
 	bool debug_exit;
 	bool paused;
+	struct dirty_config dirty;
 	enum log_level log_level;
 	struct disk_option disk[RUN_MAX_DISKS];
 	unsigned int ndisks;

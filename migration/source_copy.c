@@ -341,6 +341,7 @@ static int start_ram(struct migration_source *s)
 	if (ret == 0)
 		ret = ram_send_sync(&s->ram, &s->err);
 	s->synced = now_ns();
+	source_measure_vcpus(s);
 	return ret;
 }
 
@@ -411,24 +412,11 @@ static int one_round(struct migration_source *s, struct policy_round *r)
 	source_watch(s);
 	ret = ram_send_sync(&s->ram, &s->err);
 	s->synced = now_ns();
+	source_measure_vcpus(s);
 	r->dirty = s->ram.dirty_pages << PAGE_SHIFT;
 	r->dirty_ns = s->synced - before;
 	r->elapsed_ns = s->synced - s->progress.started;
 	return ret;
-}
-
-void source_throttle(struct migration_source *s, unsigned int percent)
-{
-	struct migration_stats *now = &s->progress.now;
-
-	if (percent == s->throttle)
-		return;
-	s->ops->throttle(s->cfg.vm, percent);
-	s->throttle = percent;
-	pthread_mutex_lock(&s->progress.lock);
-	now->throttle = percent;
-	now->most_throttle = MAX(now->most_throttle, percent);
-	pthread_mutex_unlock(&s->progress.lock);
 }
 
 static unsigned int dry_run(struct migration_source *s)

@@ -16,7 +16,7 @@
 #include "vmm/base/util.h"
 
 #define FETCHED_NS (30 * NSEC_PER_SEC)
-#define QUERY_NS (2 * NSEC_PER_SEC)
+#define LAST_WORD_NS (3 * NSEC_PER_SEC)
 #define ANSWER_NS (8 * NSEC_PER_SEC)
 /* The other side may take 7 s to see that the old link is dead. */
 #define RECOVER_NS (15 * NSEC_PER_SEC)
@@ -368,6 +368,24 @@ static void wait_to_be_told(struct migration_source *s)
 	fd_event_take(s->recover_fd);
 }
 
+/* The last word may be all that was lost: does the other side miss anything? It
+ * may be about to see for itself that the link is gone. */
+static bool all_is_there(struct migration_source *s)
+{
+	uint64_t deadline = now_ns() + LAST_WORD_NS;
+	unsigned int event = 0;
+
+	while (!event && now_ns() < deadline && !given_up(s)) {
+		event = source_ask(s, deadline);
+		if (!event)
+			channel_wait_fd(-1, 0, s->cancel_fd,
+					now_ns() + RETRY_NS);
+	}
+	if (event != SOURCE_EV_RUNNING)
+		channel_close(&s->control);
+	return event == SOURCE_EV_RUNNING;
+}
+
 unsigned int source_severed(void *ctx)
 {
 	struct migration_source *s = ctx;
@@ -375,11 +393,8 @@ unsigned int source_severed(void *ctx)
 	unsigned int event;
 
 	cut_all(s);
-	/* the last word may be all that was lost */
-	event = source_ask(s, now_ns() + QUERY_NS);
-	if (event == SOURCE_EV_RUNNING)
+	if (all_is_there(s))
 		return SOURCE_EV_FETCHED;
-	channel_close(&s->control);
 	s->err = why;
 	for (event = 0; !event;) {
 		wait_to_be_told(s);

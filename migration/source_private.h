@@ -15,6 +15,7 @@
 #include "migration/ram_send.h"
 #include "migration/record.h"
 #include "migration/source.h"
+#include "migration/vcpus.h"
 #include "migration/wire.h"
 
 enum source_state {
@@ -79,6 +80,7 @@ struct migration_source {
 	struct disk_send disks;		/* none: disks.disks.n is 0 */
 	struct policy policy;
 	unsigned int throttle;		/* of the vCPUs now, percent */
+	struct vcpu_loads loads;	/* of each, with rings */
 	bool forced;			/* stopped however long it takes */
 	uint64_t try_until;		/* a dry run's round ends here, 0: not */
 	uint64_t rtt_ns;		/* of the control channel, at HELLO */
@@ -158,7 +160,9 @@ int source_check_vm(struct migration_source *s);
 int source_try(struct migration_source *s, struct policy_round *line);
 /* A forecast by the first round, if no dry run made one. */
 void source_foresee(struct migration_source *s, const struct policy_round *r);
-/* Let the vCPUs rest @percent of the time. */
+/* source_vcpus.c: what each vCPU dirties, if that can be known; after a sync.
+ * Let the vCPUs rest, such that they dirty @percent less. */
+void source_measure_vcpus(struct migration_source *s);
 void source_throttle(struct migration_source *s, unsigned int percent);
 /* What memory took, and what disks did. */
 uint64_t source_wire_bytes(const struct migration_source *s);

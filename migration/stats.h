@@ -13,6 +13,7 @@
 #include "migration/forecast.h"
 #include "migration/wire.h"
 #include "vmm/base/error.h"
+#include "vmm/vm.h"
 
 /* The stages that users see, in their order (Clark et al., NSDI 2005). */
 enum migration_stage {
@@ -71,6 +72,12 @@ struct migration_postcopy {
 
 #define MIGRATION_MAX_DISKS 16
 
+/* One vCPU, as of the last round. */
+struct migration_vcpu_stats {
+	uint64_t dirty_rate;	/* pages/s */
+	uint32_t throttle;	/* percent of the time that it rests */
+};
+
 /* A disk that is copied along; bytes. */
 struct migration_disk_stats {
 	char id[64];
@@ -125,6 +132,8 @@ struct migration_stats {
 	struct migration_pause pause;
 	struct migration_disk_stats disk[MIGRATION_MAX_DISKS];
 	unsigned int ndisks;
+	struct migration_vcpu_stats vcpu[VM_MAX_VCPUS];
+	unsigned int nvcpus;		/* 0: they can't be told apart */
 	struct migration_forecast forecast;
 	struct migration_postcopy postcopy;
 	struct error error;		/* why it failed; code 0 if it did not */

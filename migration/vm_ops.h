@@ -18,8 +18,10 @@ struct migration_vm_ops {
 	int (*dirty_clear)(struct vm *vm, unsigned int region, uint64_t first,
 			   uint64_t npages, const unsigned long *bitmap,
 			   struct error *err);
+	bool (*dirty_by_vcpu)(struct vm *vm, uint64_t *pages);
 	void (*throttle)(struct vm *vm, unsigned int percent);
 	void (*hold)(struct vm *vm, bool on);
+	void (*throttle_each)(struct vm *vm, const unsigned int *percent);
 	void (*pause)(struct vm *vm, enum vm_state state);
 	int (*quiesce)(struct vm *vm, uint64_t deadline, struct error *err);
 	int (*save)(struct vm *vm, void **fdt, size_t *len, struct error *err);

@@ -7,8 +7,23 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "vmm/dirty_ring.h"
 #include "vmm/kvm.h"
 #include "vmm/vm.h"
+
+int dirty_init(struct vm *vm, const struct dirty_config *cfg,
+	       struct error *err)
+{
+	uint32_t entries = cfg->entries ? cfg->entries : DIRTY_RING_USUAL;
+	bool ring = cfg->how == DIRTY_RING;
+
+	if (cfg->how == DIRTY_AUTO)
+		ring = vm->nvcpus > 1 && dirty_rings_offered(vm->kvm);
+	if (ring)
+		return dirty_rings_create(vm->kvm, vm->nvcpus, entries, err);
+	kvm_manual_protect(vm->kvm);
+	return 0;
+}
 
 int dirty_start(struct vm *vm, struct error *err)
 {
@@ -17,8 +32,10 @@ int dirty_start(struct vm *vm, struct error *err)
 	memory_track_own(&vm->mem, true);
 	for (unsigned int i = 0; i < vm->mem.nregions; i++)
 		vm->kvm->first_sync[i] = true;
-	vm->kvm->logging = true;
-	ret = kvm_map_memory(vm->kvm, &vm->mem, err);
+	ret = dirty_rings_start(vm->kvm, &vm->mem, err);
+	vm->kvm->logging = ret == 0;
+	if (ret == 0)
+		ret = kvm_map_memory(vm->kvm, &vm->mem, err);
 	if (ret < 0) {
 		error_prefix(err, "dirty logging");
 		dirty_stop(vm);
@@ -34,6 +51,7 @@ void dirty_stop(struct vm *vm)
 	memory_track_own(&vm->mem, false);
 	/* dropping a flag can't fail; if it did, tracking goes on unread */
 	(void)!kvm_map_memory(vm->kvm, &vm->mem, &ignored);
+	dirty_rings_stop(vm->kvm);
 }
 
 /*
@@ -58,22 +76,35 @@ static unsigned long *log_buffer(struct kvm_vm *kvm, size_t longs,
 	return bigger;
 }
 
-int dirty_sync(struct vm *vm, unsigned int region, unsigned long *bitmap,
-	       struct error *err)
+static int take_log(struct vm *vm, unsigned int region, size_t longs,
+		    unsigned long *bitmap, struct error *err)
 {
-	uint64_t npages = vm->mem.region[region].range.size >> PAGE_SHIFT;
-	size_t longs = (npages + 63) / 64;
 	unsigned long *log = log_buffer(vm->kvm, longs, err);
 	struct kvm_dirty_log get = { .slot = region, .dirty_bitmap = log };
 
 	if (!log)
 		return -ENOMEM;
-	memory_take_own(&vm->mem, region, bitmap);
 	if (ioctl(vm->kvm->vm_fd, KVM_GET_DIRTY_LOG, &get) < 0)
 		return error_set(err, errno, "KVM_GET_DIRTY_LOG, slot %u: %s",
 				 region, strerror(errno));
 	for (size_t i = 0; i < longs; i++)
 		bitmap[i] |= log[i];
+	return 0;
+}
+
+int dirty_sync(struct vm *vm, unsigned int region, unsigned long *bitmap,
+	       struct error *err)
+{
+	uint64_t npages = vm->mem.region[region].range.size >> PAGE_SHIFT;
+	size_t longs = (npages + 63) / 64;
+	int ret;
+
+	memory_take_own(&vm->mem, region, bitmap);
+	ret = dirty_rings_sync(vm->kvm, region, bitmap, err);
+	if (ret == 0 && (!vm->kvm->rings || dirty_rings_have_bitmap(vm->kvm)))
+		ret = take_log(vm, region, longs, bitmap, err);
+	if (ret < 0)
+		return ret;
 	if (vm->kvm->first_sync[region]) {
 		vm->kvm->first_sync[region] = false;
 		memset(bitmap, 0xff, npages / 64 * sizeof(*bitmap));
@@ -102,4 +133,9 @@ int dirty_clear(struct vm *vm, unsigned int region, uint64_t first,
 				 region, (unsigned long long)first,
 				 (unsigned long long)npages, strerror(errno));
 	return 0;
+}
+
+bool dirty_by_vcpu(struct vm *vm, uint64_t *pages)
+{
+	return dirty_rings_count(vm->kvm, pages);
 }

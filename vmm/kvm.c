@@ -11,6 +11,7 @@
 #include "arch/arch.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
+#include "vmm/dirty_ring.h"
 
 int kvm_open(struct error *err)
 {
@@ -45,8 +46,7 @@ static void line_pulse(struct irq_line *line)
 	fd_event_signal(container_of(line, struct kvm_line, line)->fd);
 }
 
-/* Ask for page tracking that costs nothing until a page is about to be sent. */
-static void enable_manual_protect(struct kvm_vm *kvm)
+void kvm_manual_protect(struct kvm_vm *kvm)
 {
 	int can = ioctl(kvm->vm_fd, KVM_CHECK_EXTENSION,
 			KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2);
@@ -87,7 +87,6 @@ int kvm_vm_create(struct kvm_vm **out, struct error *err)
 		goto err_free;
 	}
 	kvm->run_bytes = (uint32_t)ret;
-	enable_manual_protect(kvm);
 	*out = kvm;
 	return 0;
 
@@ -102,6 +101,7 @@ void kvm_vm_destroy(struct kvm_vm *kvm)
 		return;
 	for (unsigned int i = 0; i < KVM_GSIS; i++)
 		fd_close(&kvm->line[i].fd);
+	dirty_rings_destroy(kvm);
 	fd_close(&kvm->vm_fd);
 	fd_close(&kvm->dev_fd);
 	free(kvm->log);

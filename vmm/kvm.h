@@ -21,6 +21,8 @@ struct kvm_line {
 	int fd;			/* irqfd, -1 until first asked for */
 };
 
+struct dirty_rings;
+
 struct kvm_vm {
 	int dev_fd;		/* /dev/kvm */
 	int vm_fd;
@@ -28,6 +30,7 @@ struct kvm_vm {
 	bool manual_protect;	/* KVM_CLEAR_DIRTY_LOG works */
 	bool logging;
 	bool first_sync[MEMORY_MAX_REGIONS];
+	struct dirty_rings *rings;	/* NULL: dirty pages come as bitmaps */
 	unsigned long *log;	/* what KVM fills, log_longs long */
 	size_t log_longs;
 	struct kvm_line line[KVM_GSIS];
@@ -39,6 +42,10 @@ int kvm_open(struct error *err);
 /* Create a VM; nothing in it yet. */
 int kvm_vm_create(struct kvm_vm **out, struct error *err) __must_check;
 void kvm_vm_destroy(struct kvm_vm *kvm);
+
+/* Ask for page tracking that costs nothing until a page is about to be sent.
+ * Not with dirty rings, which must see each page's first write. */
+void kvm_manual_protect(struct kvm_vm *kvm);
 
 /* One slot a region, slot number = region index. */
 int kvm_map_memory(struct kvm_vm *kvm, const struct memory *mem,

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Throttling: a thread that lets all vCPUs rest and run by turns. Together, so
- * that none waits for a lock that one at rest holds.
+ * Throttling: a thread that lets vCPUs rest and run by turns. Their rests end
+ * together, so that as few as can be wait for a lock that one at rest holds:
+ *
+ *	vCPU 0, 70 %	run run run rest rest rest rest rest rest rest
+ *	vCPU 1, 20 %	run run run run run run run run rest rest
  */
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vmm/base/util.h"
 #include "vmm/vcpu.h"
@@ -13,26 +17,60 @@
 #define PERIOD_NS (10 * NSEC_PER_MSEC)
 /* Shorter turns would be spent on waking up. */
 #define RUN_LEAST_NS (1 * NSEC_PER_MSEC)
+#define THROTTLE_MOST 99u
 
 struct throttle {
 	struct vm *vm;
 	pthread_t thread;
 	pthread_mutex_t lock;		/* protects the rest */
 	pthread_cond_t changed;
-	unsigned int percent;		/* 0: end */
+	bool end;
+	unsigned int percent[];		/* of each vCPU, 0..THROTTLE_MOST */
 };
 
-/* Until @ns have passed, or it shall end; under the lock. */
-static void turn(struct throttle *t, uint64_t ns)
+/* Until @end (now_ns()), or it shall end; under the lock. */
+static void turn(struct throttle *t, uint64_t end)
 {
-	uint64_t end = now_ns() + ns;
 	struct timespec until = {
 		.tv_sec = (time_t)(end / NSEC_PER_SEC),
 		.tv_nsec = (long)(end % NSEC_PER_SEC),
 	};
 
-	while (t->percent && now_ns() < end)
+	while (!t->end && now_ns() < end)
 		pthread_cond_timedwait(&t->changed, &t->lock, &until);
+}
+
+/* The highest share of rest below @below; under the lock. */
+static unsigned int next_share(const struct throttle *t, unsigned int below)
+{
+	unsigned int most = 0;
+
+	for (unsigned int i = 0; i < t->vm->nvcpus; i++)
+		if (t->percent[i] < below)
+			most = MAX(most, t->percent[i]);
+	return most;
+}
+
+static void rest_those(struct throttle *t, unsigned int share)
+{
+	for (unsigned int i = 0; i < t->vm->nvcpus; i++)
+		if (t->percent[i] == share)
+			vcpu_rest(&t->vm->vcpu[i]);
+}
+
+/* One run and one rest of each; who rests most begins. */
+static void one_period(struct throttle *t)
+{
+	unsigned int share = next_share(t, THROTTLE_MOST + 1);
+	uint64_t run = MAX(PERIOD_NS / 100 * (100 - share), RUN_LEAST_NS);
+	uint64_t period = run * 100 / (100 - share), start = now_ns();
+
+	for (; share && !t->end; share = next_share(t, share)) {
+		turn(t, start + period / 100 * (100 - share));
+		rest_those(t, share);
+	}
+	turn(t, start + period);
+	vcpus_rest_over(t->vm);
 }
 
 static void *throttle_thread(void *arg)
@@ -40,28 +78,23 @@ static void *throttle_thread(void *arg)
 	struct throttle *t = arg;
 
 	pthread_mutex_lock(&t->lock);
-	while (t->percent) {
-		uint64_t run = MAX(PERIOD_NS / 100 * (100 - t->percent),
-				   RUN_LEAST_NS);
-
-		turn(t, run);
-		vcpus_rest(t->vm, true);
-		turn(t, run * t->percent / (100 - t->percent));
-		vcpus_rest(t->vm, false);
-	}
+	while (!t->end)
+		one_period(t);
 	pthread_mutex_unlock(&t->lock);
 	return NULL;
 }
 
-static struct throttle *throttle_new(struct vm *vm, unsigned int percent)
+static struct throttle *throttle_new(struct vm *vm,
+				     const unsigned int *percent)
 {
-	struct throttle *t = calloc(1, sizeof(*t));
+	size_t bytes = vm->nvcpus * sizeof(*percent);
+	struct throttle *t = calloc(1, sizeof(*t) + bytes);
 	pthread_condattr_t attr;
 
 	if (!t)
 		return NULL;
 	t->vm = vm;
-	t->percent = percent;
+	memcpy(t->percent, percent, bytes);
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -87,24 +120,47 @@ static void throttle_end(struct throttle *t)
 
 void vm_hold(struct vm *vm, bool on)
 {
-	vcpus_rest(vm, on);
+	for (unsigned int i = 0; i < vm->nvcpus && on; i++)
+		vcpu_rest(&vm->vcpu[i]);
+	if (!on)
+		vcpus_rest_over(vm);
+}
+
+static void set(struct throttle *t, const unsigned int *percent, bool end)
+{
+	pthread_mutex_lock(&t->lock);
+	memcpy(t->percent, percent, t->vm->nvcpus * sizeof(*percent));
+	t->end = end;
+	pthread_cond_broadcast(&t->changed);
+	pthread_mutex_unlock(&t->lock);
+}
+
+void vm_throttle_each(struct vm *vm, const unsigned int *percent)
+{
+	struct throttle *t = vm->throttle;
+	unsigned int each[VM_MAX_VCPUS];
+	bool none = true;
+
+	for (unsigned int i = 0; i < vm->nvcpus; i++) {
+		each[i] = MIN(percent[i], THROTTLE_MOST);
+		none = none && !each[i];
+	}
+	if (!t && !none)
+		vm->throttle = throttle_new(vm, each);
+	if (!t)
+		return;
+	set(t, each, none);
+	if (!none)
+		return;
+	throttle_end(t);
+	vm->throttle = NULL;
 }
 
 void vm_throttle(struct vm *vm, unsigned int percent)
 {
-	struct throttle *t = vm->throttle;
+	unsigned int each[VM_MAX_VCPUS];
 
-	percent = MIN(percent, 99u);
-	if (!t && percent)
-		vm->throttle = throttle_new(vm, percent);
-	if (!t)
-		return;
-	pthread_mutex_lock(&t->lock);
-	t->percent = percent;
-	pthread_cond_broadcast(&t->changed);
-	pthread_mutex_unlock(&t->lock);
-	if (percent)
-		return;
-	throttle_end(t);
-	vm->throttle = NULL;
+	for (unsigned int i = 0; i < vm->nvcpus; i++)
+		each[i] = percent;
+	vm_throttle_each(vm, each);
 }

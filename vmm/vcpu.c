@@ -12,6 +12,7 @@
 
 #include "arch/arch.h"
 #include "vmm/base/fd.h"
+#include "vmm/dirty_ring.h"
 #include "vmm/kvm.h"
 #include "vmm/vm.h"
 #include "vmm/vm_internal.h"
@@ -89,6 +90,17 @@ static void run_other(struct vcpu *cpu)
 	}
 }
 
+/* KVM runs no guest code of this vCPU until there is room again. */
+static void run_ring_full(struct vcpu *cpu)
+{
+	struct error err = ERROR_INIT;
+
+	if (dirty_ring_full(cpu->vm->kvm, cpu->index, &err) == 0)
+		return;
+	log_error(&cpu->vm->log, "vCPU %u: %s", cpu->index, err.msg);
+	ask(cpu, VM_FATE_ERROR, err.msg);
+}
+
 static void handle_exit(struct vcpu *cpu)
 {
 	uint32_t reason = cpu->run->exit_reason;
@@ -103,6 +115,9 @@ static void handle_exit(struct vcpu *cpu)
 		run_mmio(cpu);
 		break;
 	case KVM_EXIT_INTR:
+		break;
+	case KVM_EXIT_DIRTY_RING_FULL:
+		run_ring_full(cpu);
 		break;
 	default:
 		run_other(cpu);
@@ -139,9 +154,9 @@ static void complete_io(struct vcpu *cpu)
 }
 
 /* Under vcpus_lock. */
-static bool held(const struct vm *vm)
+static bool held(const struct vcpu *cpu)
 {
-	return (vm->vcpus_stop || vm->vcpus_rest) && !vm->vcpus_quit;
+	return (cpu->vm->vcpus_stop || cpu->rest) && !cpu->vm->vcpus_quit;
 }
 
 /* Park while asked to. False: the thread ends. */
@@ -151,7 +166,7 @@ static bool may_run(struct vcpu *cpu)
 	bool quit;
 
 	pthread_mutex_lock(&vm->vcpus_lock);
-	while (held(vm)) {
+	while (held(cpu)) {
 		cpu->parked = true;
 		pthread_cond_broadcast(&vm->vcpus_parked);
 		pthread_cond_wait(&vm->vcpus_go, &vm->vcpus_lock);
@@ -214,6 +229,9 @@ static int vcpu_create(struct vm *vm, unsigned int index, struct error *err)
 		return error_set(err, errno, "vCPU %u: mmap: %s", index,
 				 strerror(errno));
 	}
+	ret = dirty_ring_map(vm->kvm, index, cpu->fd, err);
+	if (ret < 0)
+		return ret;
 	ret = arch_vcpu_create(&cpu->arch, vm->arch, cpu->fd, cpu->run, index,
 			       err);
 	if (ret < 0)
@@ -290,26 +308,28 @@ void vcpus_resume(struct vm *vm)
 }
 
 /* Out of guest mode, to where it sees what is asked. Under vcpus_lock. */
-static void kick_all(struct vm *vm)
+static void kick(struct vcpu *cpu)
 {
-	for (unsigned int i = 0; i < vm->nvcpus; i++) {
-		struct vcpu *cpu = &vm->vcpu[i];
-
-		if (!cpu->started || cpu->parked)
-			continue;
-		set_immediate_exit(cpu, 1);
-		pthread_kill(cpu->thread, KICK_SIGNAL);
-	}
+	if (!cpu->started || cpu->parked)
+		return;
+	set_immediate_exit(cpu, 1);
+	pthread_kill(cpu->thread, KICK_SIGNAL);
 }
 
-void vcpus_rest(struct vm *vm, bool rest)
+void vcpu_rest(struct vcpu *cpu)
+{
+	pthread_mutex_lock(&cpu->vm->vcpus_lock);
+	cpu->rest = true;
+	kick(cpu);
+	pthread_mutex_unlock(&cpu->vm->vcpus_lock);
+}
+
+void vcpus_rest_over(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->vcpus_lock);
-	vm->vcpus_rest = rest;
-	if (rest)
-		kick_all(vm);
-	else
-		pthread_cond_broadcast(&vm->vcpus_go);
+	for (unsigned int i = 0; i < vm->nvcpus; i++)
+		vm->vcpu[i].rest = false;
+	pthread_cond_broadcast(&vm->vcpus_go);
 	pthread_mutex_unlock(&vm->vcpus_lock);
 }
 
@@ -317,7 +337,8 @@ void vcpus_pause(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->vcpus_lock);
 	vm->vcpus_stop = true;
-	kick_all(vm);
+	for (unsigned int i = 0; i < vm->nvcpus; i++)
+		kick(&vm->vcpu[i]);
 	for (unsigned int i = 0; i < vm->nvcpus; i++)
 		while (vm->vcpu[i].started && !vm->vcpu[i].parked)
 			pthread_cond_wait(&vm->vcpus_parked, &vm->vcpus_lock);

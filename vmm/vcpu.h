@@ -30,7 +30,8 @@ struct vcpu {
 	struct arch_vcpu *arch;
 	pthread_t thread;
 	bool started;
-	bool parked;			/* under vm->vcpus_lock */
+	bool parked;			/* under vm->vcpus_lock, as the next */
+	bool rest;			/* it is in a turn of rest */
 	atomic_ulong exits[VCPU_EXITS];	/* by reason, the last for "other" */
 };
 
@@ -41,7 +42,8 @@ void vcpus_destroy(struct vm *vm);
 /* Let them run / stop them and wait. Any thread but a vCPU's. */
 void vcpus_resume(struct vm *vm);
 void vcpus_pause(struct vm *vm);
-/* A turn of rest begins / ends. Does not wait until all rest. */
-void vcpus_rest(struct vm *vm, bool rest);
+/* A turn of rest begins, for one, and ends, for all. Doesn't wait for them. */
+void vcpu_rest(struct vcpu *cpu);
+void vcpus_rest_over(struct vm *vm);
 
 #endif

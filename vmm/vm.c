@@ -93,9 +93,10 @@ static int count_cpus(struct vm *vm, struct error *err)
 			if (!strncmp(fdt_get_name(vm->tree, node, NULL),
 				     "cpu@", 4))
 				vm->nvcpus++;
-	if (!vm->nvcpus || vm->nvcpus > arch_board.max_vcpus)
+	if (!vm->nvcpus || vm->nvcpus > MIN(arch_board.max_vcpus, VM_MAX_VCPUS))
 		return error_set(err, EINVAL, "machine tree: %u vCPUs (accepted: 1 to %u)",
-				 vm->nvcpus, arch_board.max_vcpus);
+				 vm->nvcpus,
+				 MIN(arch_board.max_vcpus, VM_MAX_VCPUS));
 	return 0;
 }
 
@@ -126,6 +127,8 @@ static int build(struct vm *vm, struct error *err)
 
 	if (!ret)
 		ret = kvm_vm_create(&vm->kvm, err);
+	if (!ret)
+		ret = dirty_init(vm, &vm->cfg.dirty, err);
 	if (!ret)
 		ret = arch_tree_check(vm->tree, vm->kvm->dev_fd, err);
 	if (!ret)

@@ -22,8 +22,12 @@
 #include "vmm/base/log.h"
 #include "vmm/bus.h"
 #include "vmm/device.h"
+#include "vmm/dirty.h"
 #include "vmm/loop.h"
 #include "vmm/memory.h"
+
+/* Of all architectures; arch_board.max_vcpus is at most this. */
+#define VM_MAX_VCPUS 64u
 
 /* Names are QEMU's run states, as query-status answers them. */
 enum vm_state {
@@ -53,6 +57,7 @@ struct vm_config {
 	struct loop *loop;	/* not owned; outlives the VM */
 	struct log log;
 	bool incoming;		/* starts in VM_INMIGRATE */
+	struct dirty_config dirty;
 	/* Memory comes from this file, see memory_init_file(); not owned. */
 	const struct vm_memory_file {
 		int fd;
@@ -109,7 +114,6 @@ struct vm {
 	pthread_cond_t vcpus_go;
 	pthread_cond_t vcpus_parked;
 	bool vcpus_stop;
-	bool vcpus_rest;		/* they are in a turn of rest */
 	bool vcpus_quit;
 	struct throttle *throttle;	/* NULL: none; who calls vm_throttle */
 
@@ -142,6 +146,8 @@ void vm_pause(struct vm *vm, enum vm_state state);
  * turns; 0 ends that. A VM that is paused stays so. Any thread, one at a
  * time. */
 void vm_throttle(struct vm *vm, unsigned int percent);
+/* The same, each by itself: @percent has an element a vCPU, not kept. */
+void vm_throttle_each(struct vm *vm, const unsigned int *percent);
 
 /* Let the vCPUs rest until told otherwise; the VM's state stays, and nobody waits
  * for those that can't leave the guest now. Any thread; not with vm_throttle. */

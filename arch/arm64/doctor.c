@@ -29,7 +29,8 @@ static const struct {
 	{ KVM_CAP_ARM_SVE, "ARM_SVE", "no SVE for guests", false },
 	{ KVM_CAP_ARM_PTRAUTH_ADDRESS, "ARM_PTRAUTH_ADDRESS",
 	  "no pointer authentication for guests", false },
-	{ KVM_CAP_DIRTY_LOG_RING, "DIRTY_LOG_RING", "not used yet", false },
+	{ KVM_CAP_DIRTY_LOG_RING_ACQ_REL, "DIRTY_LOG_RING_ACQ_REL",
+	  "no --dirty ring", false },
 };
 
 static bool print_caps(FILE *out, int kvm_fd)

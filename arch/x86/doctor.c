@@ -36,7 +36,7 @@ static const struct {
 	  "a guest's TSC can't be scaled to another host's", false },
 	{ KVM_CAP_TSC_DEADLINE_TIMER, "TSC_DEADLINE_TIMER",
 	  "guests use slower timers", false },
-	{ KVM_CAP_DIRTY_LOG_RING, "DIRTY_LOG_RING", "not used yet", false },
+	{ KVM_CAP_DIRTY_LOG_RING, "DIRTY_LOG_RING", "no --dirty ring", false },
 };
 
 static bool module_loaded(const char *name)

@@ -151,6 +151,7 @@ idt:	.set	i, 0
 	.endr
 idt_end:
 	.align	16
+	.globl	pml4, idtr
 idtr:	.word	idt_end - idt - 1
 	.long	idt
 	.globl	tss

@@ -98,6 +98,13 @@ static int fake_dirty_clear(struct vm *vm, unsigned int region, uint64_t first,
 	return 0;
 }
 
+/* Its vCPUs are as many threads as it has: none. */
+static bool fake_dirty_by_vcpu(struct vm *vm, uint64_t *pages)
+{
+	(void)vm, (void)pages;
+	return false;
+}
+
 static void fake_throttle(struct vm *vm, unsigned int percent)
 {
 	fake(vm)->throttle = percent;
@@ -219,6 +226,7 @@ const struct migration_vm_ops fake_vm_ops = {
 	.dirty_stop = fake_dirty_stop,
 	.dirty_sync = fake_dirty_sync,
 	.dirty_clear = fake_dirty_clear,
+	.dirty_by_vcpu = fake_dirty_by_vcpu,
 	.throttle = fake_throttle,
 	.hold = fake_hold,
 	.pause = fake_pause,

@@ -153,6 +153,7 @@ static void do_create(void *arg)
 		.loop = &c->r->loop,
 		.log = { .level = LOG_INFO, .fd = c->r->log_fd },
 		.incoming = c->incoming,
+		.dirty = c->r->dirty,
 		.event = on_event,
 		.event_arg = c->r,
 		.chardev = open_chr,
@@ -226,6 +227,7 @@ struct vm_rig *vm_rig_boot(const struct vm_spec *spec)
 	struct error err = ERROR_INIT;
 	void *tree = vm_rig_tree(spec);
 
+	r->dirty = spec->dirty;
 	check(vm_rig_create(r, tree, false, &err), &err);
 	free(tree);
 	vm_rig_run(r);

@@ -25,6 +25,7 @@ struct vm_rig {
 	pthread_t thread;
 	struct chardev chr;		/* behind every device that asks */
 	int log_fd;			/* a memfd */
+	struct dirty_config dirty;	/* of a VM that is created */
 	pthread_mutex_t lock;		/* protects the rest */
 	pthread_cond_t news;
 	char text[VM_RIG_TEXT];		/* what the guest printed, with a NUL */
@@ -39,6 +40,7 @@ struct vm_spec {
 	uint64_t memory;	/* bytes; 0: 64 MiB */
 	unsigned int cpus;	/* 0: one */
 	bool rng, debug_exit;
+	struct dirty_config dirty;
 };
 
 /* The loop runs; no VM yet. */

@@ -29,10 +29,11 @@ CHECKS = {
 class Flight:
     """One guest, two hosts. say() is told what happens."""
 
-    def __init__(self, godwit, out, say, cpus=2, memory=256):
+    def __init__(self, godwit, out, say, cpus=2, memory=256, disk='disk.img'):
         self.godwit = os.path.relpath(godwit, ROOT)
         self.dir = os.path.relpath(out, ROOT)
         self.say, self.cpus, self.memory = say, cpus, memory
+        self.disk = disk
         self.emulated = not linux_runs_here(godwit)
         # an emulated host, ten times slower, needs a longer leash
         self.limits = '--max-pause 5000' if self.emulated else ''
@@ -45,7 +46,7 @@ class Flight:
         os.makedirs(self.dir)
         linux = f'{os.path.dirname(self.dir)}/linux'
         subprocess.run(['guests/linux/make', linux], check=True)
-        for name in ('vmlinuz', 'initrd.cpio', 'disk.img'):
+        for name in ('vmlinuz', 'initrd.cpio', self.disk):
             shutil.copy(f'{linux}/{name}', self.dir)
         self.say('two emulated hosts on a LAN' if self.emulated else
                  'two network namespaces on a LAN')
@@ -55,7 +56,7 @@ class Flight:
         enter_lan(lan, ['tapA', 'tapB'] if self.emulated else [])
         log = open(f'{self.dir}/servers.log', 'wb')
         spawn(['nbdkit', '-f', '-i', SERVER, '-p', str(NBD_PORT), '-e', 'disk',
-               'file', f'{self.dir}/disk.img'], stdout=log, stderr=log)
+               'file', f'{self.dir}/{self.disk}'], stdout=log, stderr=log)
         spawn(['tests/rig/echo-server', SERVER, str(ECHO_PORT)],
               stdout=log, stderr=log)
         for port in (NBD_PORT, ECHO_PORT):
@@ -98,22 +99,23 @@ class Flight:
         self.console.wait(r'WORK READY', 300)
         self.console.wait(r'tcp ok', 120)
 
-    def move(self):
-        """To the other host; the report of `godwit migrate --json`."""
+    def move(self, door='--plain', options=''):
+        """To the other host; the report of `godwit migrate --json`. @door: what
+        both sides are told, @options: what the source is told."""
         source = self.where
         target = self.hosts[1 - self.hosts.index(source)]
         old = self.console
         self.moves.append(None)
         uri = f'tcp:{target.address}:{4444 + len(self.moves)}'
-        target.start(f'{self.godwit} run --name flight --incoming {uri} --plain '
+        target.start(f'{self.godwit} run --name flight --incoming {uri} {door} '
                      f'--serial unix:{self._serial(target)}',
                      self._log(target))
         self._attach(target)
         old.ask('gap', r'gap [\d.]+', 60)       # forget the gaps so far
         self.say(f'host {source.name} -> host {target.name}')
         started = time.monotonic()
-        status, text = source.sh(f'{self.godwit} migrate flight {uri} --plain --json '
-                                 f'{self.limits} '
+        status, text = source.sh(f'{self.godwit} migrate flight {uri} {door} '
+                                 f'--json {self.limits} {options} '
                                  f'2>{self.dir}/stages{len(self.moves)}',
                                  timeout=300, check=False)
         with open(f'{self.dir}/stages{len(self.moves)}',

@@ -117,6 +117,28 @@ static void lists_split_at_single_commas(void **state)
 	assert_false(parse_list_next(&cursor, &key, &value));
 }
 
+static void dirty_tracking_is_a_word_and_a_size(void **state)
+{
+	static const char *const bad[] = {
+		"", "rings", "ring,entries=1000", "ring,entries=512",
+		"ring,entries=131072", "ring,entries=", "ring,size=4096",
+	};
+	struct error err = ERROR_INIT;
+	struct dirty_config d = { 0 };
+	unsigned int i;
+
+	assert_int_equal(parse_dirty("ring", &d, &err), 0);
+	assert_int_equal(d.how, DIRTY_RING);
+	assert_int_equal(d.entries, 0);
+	assert_int_equal(parse_dirty("auto,entries=4096", &d, &err), 0);
+	assert_int_equal(d.how, DIRTY_AUTO);
+	assert_int_equal(d.entries, 4096);
+	assert_int_equal(parse_dirty("bitmap", &d, &err), 0);
+	assert_int_equal(d.how, DIRTY_BITMAP);
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_true(parse_dirty(bad[i], &d, &err) < 0);
+}
+
 static void edits_are_counted(void **state)
 {
 	assert_int_equal(edit_distance("memory", "memory"), 0);
@@ -135,6 +157,7 @@ int main(void)
 		cmocka_unit_test(macs_are_six_pairs_and_no_group),
 		cmocka_unit_test(names_are_safe_as_file_names),
 		cmocka_unit_test(lists_split_at_single_commas),
+		cmocka_unit_test(dirty_tracking_is_a_word_and_a_size),
 		cmocka_unit_test(edits_are_counted),
 	};
 
