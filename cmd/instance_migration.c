@@ -243,6 +243,7 @@ struct build_call {
 	struct instance *inst;
 	const void *tree;
 	size_t len;
+	const struct vm_memory_file *memory;
 	struct error *err;
 	int ret;
 };
@@ -255,17 +256,19 @@ static void do_build(void *arg)
 	b->ret = incoming_localize(b->inst->config, b->tree, b->len, &tree,
 				   b->err);
 	if (!b->ret)
-		b->ret = instance_create_vm(b->inst, tree, true, NULL,
+		b->ret = instance_create_vm(b->inst, tree, true, b->memory,
 					    b->err);
 	free(tree);
 }
 
-static int on_build(void *arg, const void *tree, size_t len, struct vm **vm,
+static int on_build(void *arg, const void *tree, size_t len,
+		    const struct vm_memory_file *memory, struct vm **vm,
 		    struct error *err)
 {
 	struct instance *inst = arg;
 	struct build_call b = {
-		.inst = inst, .tree = tree, .len = len, .err = err,
+		.inst = inst, .tree = tree, .len = len, .memory = memory,
+		.err = err,
 	};
 
 	loop_call(&inst->loop, do_build, &b);

@@ -113,7 +113,7 @@ static int migrate(void *arg, json_t *args, json_t **result,
 {
 	static const char *const known[] = {
 		"uri", PARAMS, "tls-hostname", "x-tls", "x-plain", "x-dry-run",
-		"blk", "copy-disk", "verify",
+		"blk", "copy-disk", "verify", "x-local",
 		/* QEMU's, which ask for nothing here */
 		"inc", "detach", "resume", NULL
 	};
@@ -140,6 +140,8 @@ static int migrate(void *arg, json_t *args, json_t **result,
 		ret = read_params(args, &p, err);
 	if (!ret)
 		ret = qmp_arg_bool(args, "x-dry-run", &p.dry_run, err);
+	if (!ret)
+		ret = qmp_arg_bool(args, "x-local", &p.local, err);
 	return ret ? ret : instance_migrate(inst, &p, &security, err);
 }
 
@@ -255,7 +257,7 @@ static int query_migrate(void *arg, json_t *args, json_t **result,
 }
 
 const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
-	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), on-timeout (abort, pause), auto-converge, downtime-ramp (s), copy-disk (ids or \"all\"), verify, x-tls (as --tls), tls-hostname, x-plain (plain TCP), x-dry-run (measure alone): move the VM there",
+	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels, timeout (s), on-timeout (abort, pause), auto-converge, downtime-ramp (s), copy-disk (ids or \"all\"), verify, x-tls (as --tls), tls-hostname, x-plain (plain TCP), x-dry-run (measure alone), x-local (to a process on this host): move the VM there",
 	  migrate },
 	{ "migrate_cancel", "Give up the migration or save; the VM runs on here",
 	  cancel },

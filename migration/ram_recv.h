@@ -40,6 +40,7 @@ struct ram_recv {
 	atomic_ulong *received[MEMORY_MAX_REGIONS];	/* page had data */
 	atomic_ulong *populated[MEMORY_MAX_REGIONS];	/* 2 MiB blocks */
 	atomic_ullong pages, zeroes;
+	bool shared;			/* the memory came whole: no runs */
 	int event_fd;			/* a fence came, or a channel failed */
 	pthread_mutex_t lock;
 };

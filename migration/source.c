@@ -285,6 +285,11 @@ static int params_check(const struct migration_params *p, struct error *err)
 	if (!p->max_pause_ms || !p->downtime_ms)
 		return error_set(err, EINVAL,
 				 "downtime and max-pause are at least 1 ms");
+	if (p->local && (strncmp(p->uri, "unix:", 5) || p->security.tls))
+		return error_set(err, EINVAL, "%s: on the same host (--local) it goes over unix:PATH, without TLS",
+				 p->uri);
+	if (p->local && p->dry_run)
+		return error_set(err, EINVAL, "a dry run foresees how long copying takes; on the same host (--local) there is nothing to foresee");
 	return channel_security_check(p->uri, &p->security, err);
 }
 

@@ -199,6 +199,8 @@ unsigned int source_offering(void *ctx)
 	int ret = source_disks_offer(s);
 
 	if (ret == 0)
+		ret = source_memory_offer(s);
+	if (ret == 0)
 		ret = send_offer(s);
 	if (ret == 0)
 		ret = recv_accept(s);
@@ -403,6 +405,24 @@ void source_throttle(struct migration_source *s, unsigned int percent)
 	pthread_mutex_unlock(&s->progress.lock);
 }
 
+/*
+ * Memory is there already. When the destination answers the second of these
+ * rounds, its record is durable: that is not left to the pause.
+ */
+static int empty_rounds(struct migration_source *s)
+{
+	int ret = unwatch(s, 0);
+
+	s->ram.channel = s->bulk;
+	s->ram.nchannels = s->nbulk;
+	while (ret == 0 && s->round < 2) {
+		s->round++;
+		ret = end_round(s);
+	}
+	watch(s);
+	return ret;
+}
+
 static unsigned int dry_run(struct migration_source *s)
 {
 	struct policy_round line;
@@ -433,8 +453,12 @@ unsigned int source_copying(void *ctx)
 		return dry_run(s);
 	watch(s);
 	ret = source_disks_copy(s);
-	if (ret == 0)
+	if (ret == 0 && s->handed) {
+		ret = empty_rounds(s);
+		verdict = POLICY_STOP;
+	} else if (ret == 0) {
 		ret = start_ram(s);
+	}
 	while (ret == 0 && verdict == POLICY_CONTINUE) {
 		struct policy_round r;
 
