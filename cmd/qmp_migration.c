@@ -246,6 +246,20 @@ static int save(void *arg, json_t *args, json_t **result, struct error *err)
 					json_object_get(args, "keep")), err);
 }
 
+static int hand_files(void *arg, json_t *args, json_t **result,
+		      struct error *err)
+{
+	static const char *const known[] = { "uri", NULL };
+	const char *uri = NULL;
+	int ret = qmp_arg_known(args, known, err);
+
+	if (!ret)
+		ret = qmp_arg_string(args, "uri", &uri, err);
+	if (!ret && !uri)
+		ret = error_set(err, EINVAL, "argument 'uri': missing; accepted: unix:PATH");
+	return ret ? ret : instance_hand_files(arg, uri, result, err);
+}
+
 static int query_migrate(void *arg, json_t *args, json_t **result,
 			 struct error *err)
 {
@@ -268,6 +282,7 @@ const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
 	  set_capabilities },
 	{ "query-migrate-capabilities", "As they were set", query_capabilities },
 	{ "x-save", "file, keep: save the VM there, and end it unless keep", save },
+	{ "x-hand-files", "uri (unix:PATH): send standard input, output and error there, and tell what `godwit upgrade` needs", hand_files },
 	{ "query-migrate", "Figures of the migration under way, or of the last one",
 	  query_migrate },
 };
