@@ -4,6 +4,7 @@
 import os
 import re
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from godwit import free, main, moved, one_runs, sound, until
@@ -97,19 +98,20 @@ def records_on_a_disk_are_whole(host):
 def at_the_hand_over(host, kind, act, pass_on=True):
     """Do that when this message is on its way; the two sides, the report."""
     a, b = verifier(host), host.listen()
-    done = []
+    begun, done = [], threading.Event()
 
     def on_frame(link, direction, what, whole):
-        if what == kind and not done:
-            done.append(kind)
+        if what == kind and not begun:
+            begun.append(kind)
             act(a, b)
+            done.set()
             return whole if pass_on else CUT
         return whole
     proxy = Proxy(b.uri, on_frame=on_frame, path=b.control + '.proxy')
     host.cleanups.append(proxy.close)
     report = a.migrate(proxy.uri, x_local=True, max_pause=20000,
                        x_ask_seconds=1)
-    assert done, proxy.seen
+    assert begun and done.wait(60), proxy.seen
     return a, b, report
 
 
