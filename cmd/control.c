@@ -21,6 +21,8 @@
 struct control {
 	struct control_config cfg;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	dev_t dev;			/* which socket is ours, */
+	ino_t ino;			/* whatever path it has */
 	struct loop_fd listener;
 	struct loop_timer reaper;	/* frees dead clients, outside of them */
 	struct list clients;
@@ -252,6 +254,25 @@ static int clear_path(const struct sockaddr_un *sa, struct error *err)
 	return 0;
 }
 
+static void remember(struct control *ctl)
+{
+	struct stat st;
+
+	if (lstat(ctl->path, &st))
+		return;
+	ctl->dev = st.st_dev;
+	ctl->ino = st.st_ino;
+}
+
+/* Somebody may have taken the name over. */
+static bool is_ours(const struct control *ctl)
+{
+	struct stat st;
+
+	return *ctl->path && !lstat(ctl->path, &st) &&
+	       st.st_dev == ctl->dev && st.st_ino == ctl->ino;
+}
+
 static int start_listening(struct control *ctl, struct error *err)
 {
 	struct sockaddr_un sa;
@@ -269,6 +290,7 @@ static int start_listening(struct control *ctl, struct error *err)
 		return error_set(err, errno, "control socket %s: %s",
 				 ctl->cfg.path, strerror(errno));
 	memcpy(ctl->path, sa.sun_path, sizeof(ctl->path));
+	remember(ctl);
 	if (listen(fd, MAX_CLIENTS))
 		return error_set(err, errno, "control socket %s: %s",
 				 ctl->path, strerror(errno));
@@ -309,7 +331,7 @@ void control_destroy(struct control *ctl)
 		free_client(c);
 	loop_del(ctl->cfg.loop, &ctl->listener);
 	fd_close(&ctl->listener.fd);
-	if (*ctl->path)
+	if (is_ours(ctl))
 		unlink(ctl->path);
 	free(ctl);
 }
@@ -335,12 +357,13 @@ const char *control_path(const struct control *ctl)
 	return ctl->path;
 }
 
-int control_rename(struct control *ctl, const char *path, struct error *err)
+static int move(struct control *ctl, const char *path, bool from_the_living,
+		struct error *err)
 {
 	struct sockaddr_un sa;
 	int ret = set_address(&sa, path, err);
 
-	if (!ret)
+	if (!ret && !from_the_living)
 		ret = clear_path(&sa, err);
 	if (!ret && rename(ctl->path, sa.sun_path))
 		ret = error_set(err, errno, "control socket %s: %s", path,
@@ -348,4 +371,14 @@ int control_rename(struct control *ctl, const char *path, struct error *err)
 	if (!ret)
 		memcpy(ctl->path, sa.sun_path, sizeof(ctl->path));
 	return ret;
+}
+
+int control_rename(struct control *ctl, const char *path, struct error *err)
+{
+	return move(ctl, path, false, err);
+}
+
+int control_take(struct control *ctl, const char *path, struct error *err)
+{
+	return move(ctl, path, true, err);
 }

@@ -35,6 +35,9 @@ void control_event(struct control *ctl, const char *name, json_t *data);
 unsigned int control_clients(const struct control *ctl);
 /* Move the socket to another name, unless somebody lives there. */
 int control_rename(struct control *ctl, const char *path, struct error *err);
+/* The same, from whoever lives there: his socket has no name any more. */
+int control_take(struct control *ctl, const char *path, struct error *err)
+	__must_check;
 const char *control_path(const struct control *ctl);
 /* Serve a connection that is already there (a test's); takes over the fd. */
 int control_adopt(struct control *ctl, int fd, struct error *err);

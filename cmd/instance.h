@@ -128,6 +128,11 @@ bool instance_migration_stats(struct instance *inst,
 int instance_listen(struct instance *inst, struct error *err) __must_check;
 void instance_migration_exit(struct instance *inst);
 
+/* instance_upgrade.c: send standard input, output and error to who listens at
+ * @uri (unix:PATH), and tell what a process needs to take this one's place. */
+int instance_hand_files(struct instance *inst, const char *uri,
+			json_t **result, struct error *err) __must_check;
+
 /* instance_save.c */
 int instance_save(struct instance *inst, const char *path, bool keep,
 		  struct error *err) __must_check;

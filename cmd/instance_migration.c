@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "cmd/incoming.h"
@@ -296,6 +297,7 @@ struct build_call {
 	struct instance *inst;
 	const void *tree;
 	size_t len;
+	const struct vm_memory_file *memory;
 	struct error *err;
 	int ret;
 };
@@ -305,20 +307,24 @@ static void do_build(void *arg)
 	struct build_call *b = arg;
 	void *tree = NULL;
 
+	/* from now on the source decides, not who started this process */
+	prctl(PR_SET_PDEATHSIG, 0);
 	b->ret = incoming_localize(b->inst->config, b->tree, b->len, &tree,
 				   b->err);
 	if (!b->ret)
-		b->ret = instance_create_vm(b->inst, tree, true, NULL,
+		b->ret = instance_create_vm(b->inst, tree, true, b->memory,
 					    b->err);
 	free(tree);
 }
 
-static int on_build(void *arg, const void *tree, size_t len, struct vm **vm,
+static int on_build(void *arg, const void *tree, size_t len,
+		    const struct vm_memory_file *memory, struct vm **vm,
 		    struct error *err)
 {
 	struct instance *inst = arg;
 	struct build_call b = {
-		.inst = inst, .tree = tree, .len = len, .err = err,
+		.inst = inst, .tree = tree, .len = len, .memory = memory,
+		.err = err,
 	};
 
 	loop_call(&inst->loop, do_build, &b);
@@ -359,6 +365,16 @@ void instance_take_name(struct instance *inst)
 			 control_path(inst->control));
 }
 
+/* The process that the VM comes from ends, and leaves its name to this one. */
+static void take_over(struct instance *inst)
+{
+	struct error err = ERROR_INIT;
+
+	if (control_take(inst->control, inst->config->take_over, &err))
+		log_warn(&inst->log, "%s; still reached by %s", err.msg,
+			 control_path(inst->control));
+}
+
 static void destination_notice(struct instance *inst,
 			       const struct migration_stats *stats)
 {
@@ -368,9 +384,13 @@ static void destination_notice(struct instance *inst,
 	     stats->stage == MIGRATION_STAGE_POSTCOPY) && !inst->arrived) {
 		inst->arrived = true;
 		instance_take_name(inst);
+		if (inst->config->take_over)
+			take_over(inst);
 		log_info(&inst->log, "arrived and running");
 	}
 	instance_tell_stage(inst, stats);
+	if (stats->outcome == MIGRATION_FAILED && inst->config->take_over)
+		instance_quit(inst, 1);
 }
 
 static void on_destination(void *arg, const struct migration_stats *stats)
@@ -388,6 +408,7 @@ int instance_listen(struct instance *inst, struct error *err)
 		},
 		.log = inst->log,
 		.record_dir = inst->state_dir,
+		.once = inst->config->take_over,
 		.build = on_build,
 		.destroy = on_destroy,
 		.userfault_fd = inst->userfault_fd,

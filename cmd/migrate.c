@@ -16,7 +16,7 @@ struct migrate_config {
 	uint32_t downtime_ms, max_pause_ms, channels, timeout_s, ramp_s;
 	uint64_t bandwidth;
 	const char *tls, *tls_name, *on_timeout;
-	bool plain, auto_converge, dry_run, postcopy, recover;
+	bool plain, auto_converge, dry_run, postcopy, recover, local;
 	const char *copy_disks;
 	const char *compress;
 	bool json, quiet, verify;
@@ -110,6 +110,10 @@ static const struct option_spec options[] = {
 	{ "dry-run", NULL, "Move nothing: say whether it would go, how long it\n"
 	  "would take and what it would need, or all reasons\n"
 	  "against it", .parse = option_bool, FIELD(dry_run) },
+	{ "local", NULL, "To a process on this host, by unix:PATH: memory that is\n"
+	  "shared (run --memory SIZE,shared=on) is handed over,\n"
+	  "other memory copied",
+	  .parse = option_bool, FIELD(local) },
 	{ "json", NULL, "The report as JSON on standard output",
 	  .parse = option_bool, FIELD(json) },
 	{ "quiet", NULL, "No stages and no progress",
@@ -133,7 +137,7 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 {
 	char tls[2 * PATH_MAX];
 
-	return json_pack("{s:s, s:s*, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:s*, s:s*, s:b, s:b}",
+	return json_pack("{s:s, s:s*, s:s*, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:s*, s:s*, s:b, s:b, s:b}",
 			 "uri", uri, "copy-disk", c->copy_disks,
 			 "compress", c->compress, "verify", c->verify,
 			 "downtime-limit", (json_int_t)c->downtime_ms,
@@ -147,7 +151,8 @@ static json_t *arguments(const struct migrate_config *c, const char *uri)
 			 "x-postcopy", (int)c->postcopy,
 			 "x-tls", c->tls ? absolute(c->tls, tls) : NULL,
 			 "tls-hostname", c->tls_name, "x-plain", c->plain,
-			 "x-dry-run", (int)c->dry_run);
+			 "x-dry-run", (int)c->dry_run,
+			 "x-local", (int)c->local);
 }
 
 static int migrate(const struct migrate_config *config, const char *vm,

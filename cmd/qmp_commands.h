@@ -7,7 +7,7 @@
 #include "migration/stats.h"
 
 #define QMP_VM_COMMANDS 13
-#define QMP_MIGRATION_COMMANDS 9
+#define QMP_MIGRATION_COMMANDS 10
 
 extern const struct qmp_command qmp_vm_commands[QMP_VM_COMMANDS];
 extern const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS];

@@ -136,8 +136,7 @@ static int migrate(void *arg, json_t *args, json_t **result,
 {
 	static const char *const known[] = {
 		"uri", PARAMS, "tls-hostname", "x-tls", "x-plain", "x-dry-run",
-		"blk", "copy-disk", "verify",
-		"resume",
+		"blk", "copy-disk", "verify", "x-local", "resume",
 		/* QEMU's, which ask for nothing here */
 		"inc", "detach", NULL
 	};
@@ -169,6 +168,8 @@ static int migrate(void *arg, json_t *args, json_t **result,
 		ret = read_params(args, &p, err);
 	if (!ret)
 		ret = qmp_arg_bool(args, "x-dry-run", &p.dry_run, err);
+	if (!ret)
+		ret = qmp_arg_bool(args, "x-local", &p.local, err);
 	return ret ? ret : instance_migrate(inst, &p, &security, err);
 }
 
@@ -288,6 +289,20 @@ static int save(void *arg, json_t *args, json_t **result, struct error *err)
 					json_object_get(args, "keep")), err);
 }
 
+static int hand_files(void *arg, json_t *args, json_t **result,
+		      struct error *err)
+{
+	static const char *const known[] = { "uri", NULL };
+	const char *uri = NULL;
+	int ret = qmp_arg_known(args, known, err);
+
+	if (!ret)
+		ret = qmp_arg_string(args, "uri", &uri, err);
+	if (!ret && !uri)
+		ret = error_set(err, EINVAL, "argument 'uri': missing; accepted: unix:PATH");
+	return ret ? ret : instance_hand_files(arg, uri, result, err);
+}
+
 static int query_migrate(void *arg, json_t *args, json_t **result,
 			 struct error *err)
 {
@@ -299,7 +314,7 @@ static int query_migrate(void *arg, json_t *args, json_t **result,
 }
 
 const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
-	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels (0: by CPUs), timeout (s), on-timeout (abort, pause, postcopy), auto-converge, x-postcopy (when rounds do not help), downtime-ramp (s), copy-disk (ids or \"all\"), verify, compress (zstd, none), x-tls (as --tls), tls-hostname, x-plain (plain TCP), x-dry-run (measure alone): move the VM there; resume: post-copy lost its link, connect again",
+	{ "migrate", "uri, downtime-limit (ms), max-pause (ms), max-bandwidth (bytes/s, 0 = unlimited), channels (0: by CPUs), timeout (s), on-timeout (abort, pause, postcopy), auto-converge, x-postcopy (when rounds do not help), downtime-ramp (s), copy-disk (ids or \"all\"), verify, compress (zstd, none), x-tls (as --tls), tls-hostname, x-plain (plain TCP), x-dry-run (measure alone), x-local (to a process on this host): move the VM there; resume: post-copy lost its link, connect again",
 	  migrate },
 	{ "migrate_cancel", "Give up the migration or save; the VM runs on here",
 	  cancel },
@@ -312,6 +327,7 @@ const struct qmp_command qmp_migration_commands[QMP_MIGRATION_COMMANDS] = {
 	  set_capabilities },
 	{ "query-migrate-capabilities", "As they were set", query_capabilities },
 	{ "x-save", "file, keep: save the VM there, and end it unless keep", save },
+	{ "x-hand-files", "uri (unix:PATH): send standard input, output and error there, and tell what `godwit upgrade` needs", hand_files },
 	{ "query-migrate", "Figures of the migration under way, or of the last one",
 	  query_migrate },
 };

@@ -345,6 +345,10 @@ const struct option_spec run_option_table[] = {
 	{ "incoming", "tcp:HOST:PORT|unix:PATH",
 	  "Wait there for a VM that is moved to this host",
 	  .parse = option_uri, FIELD(incoming) },
+	{ "take-over", "PATH", "With --incoming: wait for one VM alone, and when it is\n"
+	  "there be reached by this control socket, whose it was\n"
+	  "(what `godwit upgrade` says)",
+	  .parse = option_string, FIELD(take_over) },
 	{ "tls", "DIR|psk=FILE[,id=NAME]",
 	  "Migrations come and go by TLS: by certificates, in DIR as\n"
 	  "ca-cert.pem and {server,client}-{cert,key}.pem, or a key\n"
@@ -480,6 +484,8 @@ int run_config_check(const struct run_config *c, struct error *err)
 		check_here(c, err);
 	if (!c->incoming && !c->restore && !c->kernel)
 		error_add(err, EINVAL, "option --kernel: missing; accepted: --kernel FILE, a Linux bzImage or an ELF file with a PVH note (or --incoming URI)");
+	if (c->take_over && !c->incoming)
+		error_add(err, EINVAL, "option --take-over: accepted with --incoming only");
 	check_security(c, err);
 	check_ids(c, err);
 	return -err->code;

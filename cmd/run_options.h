@@ -47,6 +47,7 @@ struct run_config {
 	const char *console;	/* "serial", "virtio[:BACKEND]", "none" */
 	const char *control;
 	const char *incoming;
+	const char *take_over;	/* a control socket: see `godwit upgrade` */
 	const char *restore;	/* a file of `godwit save` */
 	bool again, verify;	/* of restore */
 	const char *tls;

@@ -47,6 +47,7 @@ void channel_init(struct channel *ch)
 	ch->ops = &socket_ops;
 	ch->fd = -1;
 	ch->cancel_fd = -1;
+	ch->fd_out = ch->fd_in = -1;
 }
 
 static const struct transport *transport_find(const char *uri,
@@ -145,6 +146,8 @@ int channel_connect(struct channel *ch, const char *uri,
 	}
 	t->tune(fd);
 	ch->fd = fd;
+	if (t->ops)
+		ch->ops = t->ops;
 	ch->cancel_fd = cancel_fd;
 	strcpy(ch->peer, uri);
 	if (!security || !security->tls)
@@ -190,6 +193,8 @@ int channel_accept(struct listener *l, struct channel *ch, struct error *err)
 				 strerror(errno));
 	l->transport->tune(fd);
 	ch->fd = fd;
+	if (l->transport->ops)
+		ch->ops = l->transport->ops;
 	strcpy(ch->peer, l->uri);
 	if (l->transport->peer)
 		l->transport->peer(fd, ch->peer);
@@ -201,6 +206,30 @@ void channel_close(struct channel *ch)
 	if (ch->ops->close && ch->tls)
 		ch->ops->close(ch);
 	fd_close(&ch->fd);
+	fd_close(&ch->fd_in);
+}
+
+int channel_attach_fd(struct channel *ch, int fd, struct error *err)
+{
+	if (!ch->ops->passes_fd)
+		return error_set(err, ENOTSUP, "%s: an open file goes over a unix socket without TLS only",
+				 ch->peer);
+	ch->fd_out = fd;
+	return 0;
+}
+
+int channel_take_fd(struct channel *ch, struct error *err)
+{
+	unsigned int came = ch->fds_came;
+	int fd = ch->fd_in;
+
+	ch->fd_in = -1;
+	ch->fds_came = 0;
+	if (came == 1 && fd >= 0)
+		return fd;
+	fd_close(&fd);
+	return error_set(err, EPROTO, "%s: %u open files came, expected one",
+			 ch->peer, came);
 }
 
 void channel_shutdown(struct channel *ch)

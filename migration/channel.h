@@ -47,6 +47,7 @@ struct channel_ops {
 	bool (*pending)(const struct channel *ch);
 	void (*finish)(struct channel *ch);
 	void (*close)(struct channel *ch);
+	bool passes_fd;		/* descriptors go along with bytes */
 };
 
 struct channel {
@@ -56,6 +57,9 @@ struct channel {
 	int fd;				/* -1: not open */
 	int cancel_fd;			/* eventfd, not owned; -1: none */
 	uint64_t idle_ns;		/* limit without progress, 0: none */
+	int fd_out;			/* goes with the next bytes, not owned; -1 */
+	int fd_in;			/* came, owned; -1: none */
+	unsigned int fds_came;		/* since one was taken */
 	atomic_ullong sent, received;	/* bytes */
 	char peer[CHANNEL_URI_MAX];	/* for messages */
 };
@@ -75,6 +79,7 @@ struct transport {
 		      struct error *err);
 	void (*unlisten)(const char *rest);	/* may be NULL */
 	void (*tune)(int fd);	/* of each connection */
+	const struct channel_ops *ops;	/* of it; NULL: any socket's */
 	/* The host that @rest names; NULL: it names none. */
 	void (*host)(const char *rest, char name[CHANNEL_URI_MAX]);
 	/* Who is at the other end, for messages; NULL: the URI. */
@@ -128,6 +133,13 @@ int channel_writev(struct channel *ch, struct iovec *iov, int n,
 ssize_t channel_readv(struct channel *ch, struct iovec *iov, int n,
 		      size_t want, uint64_t deadline, struct error *err)
 	__must_check;
+/* A unix socket without TLS carries open files, too. @fd, which stays the
+ * caller's, goes along with what is written next. -ENOTSUP elsewhere. */
+int channel_attach_fd(struct channel *ch, int fd, struct error *err)
+	__must_check;
+/* The one that came with what was read last, now the caller's. -EPROTO if that
+ * was none, or several (of which none is kept open). */
+int channel_take_fd(struct channel *ch, struct error *err) __must_check;
 /* Could a read move something (bytes, or the end) right now? */
 bool channel_readable(const struct channel *ch);
 /* ... even though its fd has nothing to read? Ask before polling it. */

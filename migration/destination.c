@@ -162,6 +162,7 @@ static void renew(struct migration_destination *d)
 	error_clear(&d->err);
 	d->accepted = false;
 	d->wanted.n = 0;
+	d->memory.size = 0;
 	d->prepared = false;
 	pthread_mutex_lock(&p->lock);
 	memset(&p->now, 0, sizeof(p->now));
@@ -239,7 +240,7 @@ int migration_destination_start(struct migration_destination **out,
 	record_init(&d->record);
 	migration_progress_init(&d->progress);
 	d->stop_fd = fd_event();
-	d->keeper_fd = -1;
+	d->keeper_fd = d->memory_fd = -1;
 	ret = door_open(&d->door, cfg->uri, &cfg->security, &d->cfg.log,
 			d->stop_fd, err);
 	if (ret == 0 && pthread_create(&d->thread, NULL, destination_thread, d))

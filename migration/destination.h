@@ -21,6 +21,7 @@
 #include "vmm/base/log.h"
 
 struct vm;
+struct vm_memory_file;
 struct migration_destination;
 
 struct migration_destination_config {
@@ -37,9 +38,11 @@ struct migration_destination_config {
 	/*
 	 * All are called in the destination's thread; what needs the loop's
 	 * thread goes there by loop_call(). build constructs the VM of the
-	 * offer (vm_create with incoming), or says all reasons why not.
+	 * offer (vm_create with incoming, and @memory unless that is NULL), or
+	 * says all reasons why not.
 	 */
-	int (*build)(void *arg, const void *tree, size_t len, struct vm **vm,
+	int (*build)(void *arg, const void *tree, size_t len,
+		     const struct vm_memory_file *memory, struct vm **vm,
 		     struct error *err);
 	void (*destroy)(void *arg, struct vm *vm);	/* undoes build */
 	/* Stage changes. With outcome COMPLETED the VM runs here and is no

@@ -80,6 +80,8 @@ struct migration_destination {
 					 * keeper's, while there is one */
 	struct disk_recv disks;
 	struct wire_disks wanted;	/* DISKS; n 0: none came */
+	struct wire_memory memory;	/* MEMORY; size 0: none came */
+	int memory_fd;			/* what came with it, until it is mapped */
 	bool accepted;			/* ACCEPT was sent: DEAD, not REFUSE */
 	bool prepared;			/* PREPARED was sent */
 	struct message state;		/* STATE, kept until loaded */

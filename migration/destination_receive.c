@@ -59,13 +59,17 @@ static int keep_record(struct migration_destination *d)
 
 static int build(struct migration_destination *d)
 {
+	const struct vm_memory_file file = {
+		.fd = d->memory_fd, .shared = true,
+	};
 	const struct wire_offer *o = &d->offer;
 	int ret = destination_check_offer(o, &d->err);
 
 	if (o->flags & WIRE_OFFER_POSTCOPY && d->cfg.userfault_fd < 0)
 		ret = error_add(&d->err, ENOTSUP, "post-copy: this side has no userfaultfd: it takes root, or a right to /dev/userfaultfd");
 	if (ret == 0)
-		ret = d->cfg.build(d->cfg.arg, o->tree, o->tree_len, &d->vm,
+		ret = d->cfg.build(d->cfg.arg, o->tree, o->tree_len,
+				   d->memory.size ? &file : NULL, &d->vm,
 				   &d->err);
 	if (ret < 0)
 		return ret;
@@ -74,10 +78,16 @@ static int build(struct migration_destination *d)
 				 "offer says %llu bytes of memory, its tree %llu",
 				 (unsigned long long)o->memory,
 				 (unsigned long long)d->vm->mem.size);
+	if (d->memory.size && d->memory.size != memory_shared_size(&d->vm->mem))
+		return error_set(&d->err, EPROTO, "MEMORY says %llu bytes, the machine needs %llu",
+				 (unsigned long long)d->memory.size,
+				 (unsigned long long)
+				 memory_shared_size(&d->vm->mem));
 	d->channels = channels_grant(o->channels, o->flags & WIRE_OFFER_FEWER);
 	ret = ram_recv_init(&d->ram, &d->vm->mem, d->channels, &d->err);
 	d->ram_ready = ret == 0;
 	d->ram.compressed = o->flags & WIRE_OFFER_ZSTD;
+	d->ram.shared = d->memory.size;
 	if (ret == 0 && d->wanted.n)
 		ret = disk_recv_open(&d->disks, d->vm, d->ops, &d->wanted,
 				     d->stop_fd, &d->err);
@@ -117,10 +127,25 @@ int destination_watched(struct migration_destination *d,
 	return ret;
 }
 
-/* DISKS may stand before the offer. */
-static int recv_disks(struct migration_destination *d, struct message *m)
+static int take_memory(struct migration_destination *d,
+		       const struct message *m)
 {
-	int ret = wire_disks_decode(m->payload, m->len, &d->wanted, &d->err);
+	int fd;
+
+	if (d->memory.size)
+		return error_set(&d->err, EPROTO, "MEMORY came twice");
+	fd = channel_take_fd(&d->control, &d->err);
+	if (fd < 0)
+		return fd;
+	d->memory_fd = fd;
+	return wire_memory_decode(m->payload, m->len, &d->memory, &d->err);
+}
+
+/* DISKS and MEMORY may stand before the offer. */
+static int recv_before_offer(struct migration_destination *d, struct message *m)
+{
+	int ret = m->type == WIRE_MEMORY ? take_memory(d, m) :
+		  wire_disks_decode(m->payload, m->len, &d->wanted, &d->err);
 
 	message_free(m);
 	return ret < 0 ? ret : message_recv(&d->control, m,
@@ -136,7 +161,9 @@ static int recv_offer(struct migration_destination *d)
 	ret = message_recv(&d->control, &m, now_ns() + OFFER_NS, &d->err);
 
 	if (ret == 0 && m.type == WIRE_DISKS)
-		ret = recv_disks(d, &m);
+		ret = recv_before_offer(d, &m);
+	if (ret == 0 && m.type == WIRE_MEMORY)
+		ret = recv_before_offer(d, &m);
 	if (ret == 0 && m.type != WIRE_OFFER)
 		ret = error_set(&d->err, EPROTO, "%s instead of OFFER",
 				wire_type_name(m.type));
@@ -145,6 +172,7 @@ static int recv_offer(struct migration_destination *d)
 	if (ret == 0)
 		ret = destination_watched(d, build);
 	d->offer.tree = NULL;
+	fd_close(&d->memory_fd);
 	message_free(&m);
 	return ret;
 }

@@ -79,7 +79,7 @@ static int recv_one(struct channel *ch, struct message *m, uint64_t deadline,
 
 static bool means_something(enum wire_type type)
 {
-	return type < WIRE_PING || (type > WIRE_PONG && type < WIRE_NTYPES);
+	return type != WIRE_PING && type != WIRE_PONG && wire_type_known(type);
 }
 
 int message_next(struct channel *ch, struct message *m, uint64_t deadline,

@@ -266,6 +266,27 @@ int wire_fetched_decode(const uint8_t *in, size_t len, struct wire_fetched *m,
 	return 0;
 }
 
+size_t wire_memory_encode(uint8_t *out, const struct wire_memory *m)
+{
+	put_be64(out, m->size);
+	put_be64(out + 8, 0);
+	return WIRE_MEMORY_SIZE;
+}
+
+int wire_memory_decode(const uint8_t *in, size_t len, struct wire_memory *m,
+		       struct error *err)
+{
+	int ret = exact(WIRE_MEMORY, len, WIRE_MEMORY_SIZE, err);
+
+	if (ret < 0)
+		return ret;
+	m->size = get_be64(in);
+	if (!m->size || m->size & 4095 || get_be64(in + 8))
+		return error_set(err, EPROTO, "MEMORY of %llu bytes",
+				 (unsigned long long)m->size);
+	return 0;
+}
+
 int wire_job_decode(const uint8_t *in, size_t len, struct wire_job *job,
 		    struct error *err)
 {

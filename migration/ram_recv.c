@@ -219,6 +219,8 @@ static int recv_runs(struct ram_recv_channel *c, struct error *err)
 			return ret;
 		if (run.kind == RUN_FENCE)
 			ret = recv_fence(c, &run, err);
+		else if (c->rr->shared)
+			ret = error_set(err, EPROTO, "pages of a memory that was handed over");
 		else if (run.kind == RUN_ZERO)
 			ret = c->fetching ? fetch_zeroes(c->rr, &run, err) :
 					    recv_zeroes(c->rr, &run, err);

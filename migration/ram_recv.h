@@ -51,6 +51,7 @@ struct ram_recv {
 	/* of post-copy; NULL: none */
 	struct ram_fetch *fetch;
 	uint32_t resumed;		/* the round behind which channels begin */
+	bool shared;			/* the memory came whole: no runs */
 	int event_fd;			/* a fence came, or a channel failed */
 	pthread_mutex_t lock;
 };

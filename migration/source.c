@@ -323,6 +323,11 @@ static int params_check(const struct migration_params *p, struct error *err)
 				 "downtime and max-pause are at least 1 ms");
 	if (p->compress && compress_check(err) < 0)
 		return -err->code;
+	if (p->local && (strncmp(p->uri, "unix:", 5) || p->security.tls))
+		return error_set(err, EINVAL, "%s: on the same host (--local) it goes over unix:PATH, without TLS",
+				 p->uri);
+	if (p->local && p->dry_run)
+		return error_set(err, EINVAL, "a dry run foresees how long copying takes; on the same host (--local) there is nothing to foresee");
 	return channel_security_check(p->uri, &p->security, err);
 }
 

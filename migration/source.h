@@ -36,6 +36,9 @@ struct migration_params {
 	uint32_t ramp_s;	/* the wish grows to downtime_ms, 0 = at once */
 	enum policy_timeout on_timeout;
 	bool dry_run;		/* measure, foresee, move nothing: CANCELLED */
+	/* To a process on this host, over unix:PATH without TLS: shared memory
+	 * is handed over as it is, other memory copied as ever. */
+	bool local;
 	bool auto_converge;	/* throttle a guest that is too busy */
 	bool postcopy;		/* start it there when rounds don't help */
 	uint32_t resolve_s;	/* how long to ask after a link lost at GO */

@@ -216,6 +216,8 @@ unsigned int source_offering(void *ctx)
 	int ret = source_disks_offer(s);
 
 	if (ret == 0)
+		ret = source_memory_offer(s);
+	if (ret == 0)
 		ret = send_offer(s);
 	if (ret == 0)
 		ret = recv_accept(s);
@@ -419,6 +421,22 @@ static int one_round(struct migration_source *s, struct policy_round *r)
 	return ret;
 }
 
+/*
+ * Memory is there already. When the destination answers the second of these
+ * rounds, its record is durable: that is not left to the pause.
+ */
+static int empty_rounds(struct migration_source *s)
+{
+	int ret = source_unwatch(s, 0);
+
+	s->ram.channel = s->bulk;
+	s->ram.nchannels = s->nbulk;
+	while (ret == 0 && s->round < 2)
+		ret = source_end_round(s);
+	source_watch(s);
+	return ret;
+}
+
 static unsigned int dry_run(struct migration_source *s)
 {
 	struct policy_round line;
@@ -449,8 +467,12 @@ unsigned int source_copying(void *ctx)
 		return dry_run(s);
 	source_watch(s);
 	ret = source_disks_copy(s);
-	if (ret == 0)
+	if (ret == 0 && s->handed) {
+		ret = empty_rounds(s);
+		verdict = POLICY_STOP;
+	} else if (ret == 0) {
 		ret = start_ram(s);
+	}
 	while (ret == 0 && verdict == POLICY_CONTINUE) {
 		struct policy_round r;
 

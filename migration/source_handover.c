@@ -64,9 +64,9 @@ static int stop_guest(struct migration_source *s, struct migration_pause *p)
 /* In post-copy they are only named. */
 static int last_pages(struct migration_source *s)
 {
-	int ret = ram_send_sync(&s->ram, &s->err);
+	int ret = s->handed ? 0 : ram_send_sync(&s->ram, &s->err);
 
-	if (ret == 0 && !s->postcopy)
+	if (ret == 0 && !s->handed && !s->postcopy)
 		ret = ram_send_pages(&s->ram, s->pause_deadline, &s->err);
 	return ret < 0 ? ret : cap_check(s);
 }

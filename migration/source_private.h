@@ -77,6 +77,7 @@ struct migration_source {
 	struct limiter limiter;
 	struct ram_send ram;
 	bool ram_ready;
+	bool handed;			/* memory went as a file: no pages */
 	struct disk_send disks;		/* none: disks.disks.n is 0 */
 	struct policy policy;
 	unsigned int throttle;		/* of the vCPUs now, percent */
@@ -150,6 +151,9 @@ void source_postcopy_exit(struct migration_source *s);
 int source_disks_choose(struct migration_source *s);
 int source_disks_offer(struct migration_source *s);
 int source_disks_copy(struct migration_source *s);
+/* source_memory.c: before OFFER, hand memory over if that was asked for and can
+ * be; then there are no pages to send, s->handed. */
+int source_memory_offer(struct migration_source *s);
 /* Asked between chunks: time out, or word from the destination? */
 int source_check(void *arg, struct error *err);
 int source_connect(struct migration_source *s, struct channel *ch,

@@ -105,7 +105,7 @@ struct migration_forecast {
 };
 
 struct migration_stats {
-	const char *type;		/* "pre-copy" */
+	const char *type;		/* "pre-copy"; "local": handed over */
 	enum migration_stage stage;
 	enum migration_outcome outcome;
 	uint64_t time_elapsed_us;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "migration/channel.h"
+#include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
 #define BUFFER (4 << 20)
@@ -117,6 +118,87 @@ static void unix_tune(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
+/* More than one is too many, and closed; so is what was not taken. */
+static void take_rights(struct channel *ch, struct msghdr *msg)
+{
+	struct cmsghdr *c;
+	int fd;
+
+	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = CMSG_LEN(0); at + sizeof(fd) <= c->cmsg_len;
+		     at += sizeof(fd)) {
+			memcpy(&fd, (const char *)c + at, sizeof(fd));
+			fd_close(&ch->fd_in);
+			ch->fd_in = fd;
+			ch->fds_came++;
+		}
+	}
+	/* what had no room was closed by the kernel */
+	if (msg->msg_flags & MSG_CTRUNC)
+		ch->fds_came++;
+}
+
+static ssize_t unix_readv(struct channel *ch, const struct iovec *iov, int n)
+{
+	union {
+		char room[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr msg = {
+		.msg_iovlen = (size_t)n,
+		.msg_control = control.room,
+		.msg_controllen = sizeof(control.room),
+	};
+	ssize_t got;
+
+	memcpy(&msg.msg_iov, &iov, sizeof(iov));
+	got = recvmsg(ch->fd, &msg, MSG_CMSG_CLOEXEC);
+	if (got < 0)
+		return -errno;
+	take_rights(ch, &msg);
+	return got;
+}
+
+static void give_right(int fd, struct msghdr *msg)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+}
+
+static ssize_t unix_writev(struct channel *ch, const struct iovec *iov, int n)
+{
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { .room = "" };
+	struct msghdr msg = { .msg_iovlen = (size_t)n };
+	ssize_t put;
+
+	memcpy(&msg.msg_iov, &iov, sizeof(iov));
+	if (ch->fd_out >= 0) {
+		msg.msg_control = control.room;
+		msg.msg_controllen = sizeof(control.room);
+		give_right(ch->fd_out, &msg);
+	}
+	put = sendmsg(ch->fd, &msg, MSG_NOSIGNAL);
+	if (put < 0)
+		return -errno;
+	ch->fd_out = -1;
+	return put;
+}
+
+static const struct channel_ops unix_ops = {
+	.readv = unix_readv,
+	.writev = unix_writev,
+	.passes_fd = true,
+};
+
 const struct transport transport_unix = {
 	.scheme = "unix",
 	.syntax = "unix:PATH",
@@ -125,4 +207,5 @@ const struct transport transport_unix = {
 	.listen = unix_listen,
 	.unlisten = unix_unlisten,
 	.tune = unix_tune,
+	.ops = &unix_ops,
 };

@@ -31,9 +31,14 @@ static const char *const type_name[WIRE_NTYPES] = {
 	[WIRE_FETCHED] = "FETCHED",
 };
 
+bool wire_type_known(unsigned int type)
+{
+	return type < WIRE_NTYPES && type_name[type];
+}
+
 const char *wire_type_name(unsigned int type)
 {
-	return type && type < WIRE_NTYPES ? type_name[type] : "unknown";
+	return wire_type_known(type) ? type_name[type] : "unknown";
 }
 
 static uint32_t header_crc(const uint8_t header[WIRE_HEADER])
@@ -80,7 +85,8 @@ int wire_header_decode(const uint8_t in[WIRE_HEADER], struct wire_header *h,
 	if (h->flags & ~WIRE_MANDATORY)
 		return error_set(err, EPROTO, "message %s has unknown flags %#x",
 				 wire_type_name(h->type), h->flags);
-	if (!h->type || (h->type >= WIRE_NTYPES && h->flags & WIRE_MANDATORY))
+	if (!h->type ||
+	    (!wire_type_known(h->type) && h->flags & WIRE_MANDATORY))
 		return error_set(err, EPROTO, "unknown message type %u",
 				 h->type);
 	limit = h->type == WIRE_OFFER || h->type == WIRE_STATE ?

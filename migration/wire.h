@@ -59,6 +59,8 @@ struct wire_header {
 	uint64_t length;
 };
 
+/* Is this a message that this side knows? */
+bool wire_type_known(unsigned int type);
 /* "HELLO" ..., or "unknown". */
 const char *wire_type_name(unsigned int type);
 /* Write the header of a message whose payload is @len bytes in two parts. */
@@ -203,6 +205,15 @@ struct wire_fetched {
 size_t wire_fetched_encode(uint8_t *out, const struct wire_fetched *m);
 int wire_fetched_decode(const uint8_t *in, size_t len, struct wire_fetched *m,
 			struct error *err) __must_check;
+/* The file that is the guest's memory comes along, as an open file. */
+struct wire_memory {
+	uint64_t size;		/* of the file, bytes */
+};
+
+#define WIRE_MEMORY_SIZE 16
+size_t wire_memory_encode(uint8_t *out, const struct wire_memory *m);
+int wire_memory_decode(const uint8_t *in, size_t len, struct wire_memory *m,
+		       struct error *err) __must_check;
 
 /* GO, QUERY, BYE: the job alone. */
 int wire_job_decode(const uint8_t *in, size_t len, struct wire_job *job,

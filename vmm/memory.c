@@ -11,6 +11,7 @@
 
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
+#include "vmm/memory_shared.h"
 
 #define BITS_PER_LONG (8 * sizeof(long))
 #define HUGE_PAGE (2 * MIB)
@@ -121,16 +122,6 @@ static int check_ranges(const struct memory_range *range, unsigned int nranges,
 	return 0;
 }
 
-static int make_memfd(struct memory *mem, uint64_t size, struct error *err)
-{
-	mem->fd = memfd_create("guest-memory", MFD_CLOEXEC);
-	if (mem->fd < 0 || ftruncate(mem->fd, (off_t)size) < 0)
-		return error_set(err, errno, "memfd of %llu MiB: %s",
-				 (unsigned long long)(size / MIB),
-				 strerror(errno));
-	return 0;
-}
-
 int memory_init(struct memory *mem, const struct memory_range *range,
 		unsigned int nranges, enum memory_backing backing,
 		struct error *err)
@@ -143,7 +134,7 @@ int memory_init(struct memory *mem, const struct memory_range *range,
 	mem->fd = -1;
 	ret = check_ranges(range, nranges, &need, err);
 	if (ret == 0 && backing == MEMORY_MEMFD)
-		ret = make_memfd(mem, need, err);
+		ret = memory_shared_make(mem, need, err);
 	if (ret == 0)
 		ret = regions_init(mem, range, nranges, 0, err);
 	if (ret < 0)
@@ -191,6 +182,25 @@ int memory_init_file(struct memory *mem, const struct memory_range *range,
 	return ret;
 }
 
+int memory_init_shared(struct memory *mem, const struct memory_range *range,
+		       unsigned int nranges, int fd, struct error *err)
+{
+	uint64_t need;
+	int ret;
+
+	memset(mem, 0, sizeof(*mem));
+	mem->backing = MEMORY_MEMFD;
+	mem->fd = -1;
+	ret = check_ranges(range, nranges, &need, err);
+	if (ret == 0)
+		ret = memory_shared_adopt(mem, fd, need, err);
+	if (ret == 0)
+		ret = regions_init(mem, range, nranges, 0, err);
+	if (ret < 0)
+		memory_exit(mem);
+	return ret;
+}
+
 uint64_t memory_file_size(const struct memory *mem)
 {
 	uint64_t size = 0;
@@ -211,6 +221,7 @@ void memory_exit(struct memory *mem)
 	}
 	mem->nregions = 0;
 	mem->size = 0;
+	memory_shared_exit(mem);
 	fd_close(&mem->fd);
 }
 

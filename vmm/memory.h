@@ -35,7 +35,7 @@ struct memory_range {
 
 enum memory_backing {
 	MEMORY_ANON = 1,	/* anonymous, huge pages advised: the default */
-	MEMORY_MEMFD,		/* memfd, MAP_SHARED */
+	MEMORY_MEMFD,		/* memfd, MAP_SHARED: may change hands */
 	MEMORY_FILE,		/* a file's bytes, MAP_PRIVATE: see below */
 };
 
@@ -55,6 +55,8 @@ struct memory {
 	uint64_t size;			/* bytes, all regions */
 	enum memory_backing backing;
 	int fd;				/* memfd or file, else -1 */
+	struct memory_turn *turn;	/* behind a memfd's regions, else NULL */
+	uint64_t my_turn;		/* see memory_turn_watch() */
 	atomic_bool track_own;		/* own writes are being recorded */
 };
 
@@ -70,6 +72,28 @@ int memory_init(struct memory *mem, const struct memory_range *range,
 int memory_init_file(struct memory *mem, const struct memory_range *range,
 		     unsigned int nranges, int fd, uint64_t offset,
 		     struct error *err) __must_check;
+/*
+ * The same, in the memory of another process: @fd (kept as a duplicate) is the
+ * memfd of its MEMORY_MEMFD. Anybody may have made it: it is refused unless it
+ * is of just the size that is needed, for good, so that no access can fail.
+ * Nothing is written to it.
+ */
+int memory_init_shared(struct memory *mem, const struct memory_range *range,
+		       unsigned int nranges, int fd, struct error *err)
+	__must_check;
+/* Size of the memfd. */
+uint64_t memory_shared_size(const struct memory *mem);
+/*
+ * Of the processes that have such a memory one at a time may run a guest in it.
+ * Each turn has a number, which stands behind the regions. claim begins a new
+ * one; -EBUSY if another process did since the last watch or claim, for then
+ * the memory has moved on. watch says that it is known what the memory holds.
+ * With other backings both do nothing.
+ */
+void memory_turn_watch(struct memory *mem);
+int memory_turn_claim(struct memory *mem, struct error *err) __must_check;
+/* The turn that was just claimed, in which no guest has run, never was. */
+void memory_turn_return(struct memory *mem);
 /* Bytes that the regions take in such a file. */
 uint64_t memory_file_size(const struct memory *mem);
 void memory_exit(struct memory *mem);

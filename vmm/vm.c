@@ -75,7 +75,14 @@ static int create_memory(struct vm *vm, struct error *err)
 			return ret;
 		n++;
 	}
-	if (vm->cfg.memory)
+	if (vm->cfg.memory && vm->cfg.memory->shared &&
+	    strcmp(backing, "memfd"))
+		ret = error_set(err, EINVAL, "shared memory came, but the machine's is %s",
+				backing);
+	else if (vm->cfg.memory && vm->cfg.memory->shared)
+		ret = memory_init_shared(&vm->mem, range, n,
+					 vm->cfg.memory->fd, err);
+	else if (vm->cfg.memory)
 		ret = memory_init_file(&vm->mem, range, n, vm->cfg.memory->fd,
 				       vm->cfg.memory->offset, err);
 	else
@@ -372,14 +379,19 @@ static int stop_devices(struct vm *vm, struct error *err)
 static int run(struct vm *vm, struct error *err)
 {
 	uint64_t since = vm->loaded_at;
-	int ret = start_devices(vm, err);
+	int ret = memory_turn_claim(&vm->mem, err);
 
+	if (ret < 0)
+		return ret;
+	ret = start_devices(vm, err);
 	vm->loaded_at = 0;
 	vm->runs++;
 	if (!ret && since)
 		ret = arch_clock_start(vm->arch, now_ns() - since, err);
-	if (ret < 0)
+	if (ret < 0) {
+		memory_turn_return(&vm->mem);
 		return ret;
+	}
 	vm_set_state(vm, VM_RUNNING);
 	vcpus_resume(vm);
 	return 0;

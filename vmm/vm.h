@@ -62,6 +62,7 @@ struct vm_config {
 	const struct vm_memory_file {
 		int fd;
 		uint64_t offset;
+		bool shared;	/* memory_init_shared(); offset is 0 */
 	} *memory;		/* NULL: as the tree says */
 	/* In the loop's thread. @detail is a word or a sentence, never NULL. */
 	void (*event)(void *arg, enum vm_event event, int value,
@@ -134,8 +135,8 @@ int vm_boot(struct vm *vm, struct error *err) __must_check;
 int vm_activate(struct vm *vm, struct error *err) __must_check;
 int vm_deactivate(struct vm *vm, struct error *err) __must_check;
 
-/* Start devices, which try again what they kept, and let the vCPUs run. Any
- * thread. */
+/* Start devices, which try again what they kept, and let the vCPUs run. -EBUSY
+ * if the memory was handed to a process where the guest has run. Any thread. */
 int vm_run(struct vm *vm, struct error *err) __must_check;
 
 /* Stop all vCPUs outside of guest mode and enter @state. On return no vCPU

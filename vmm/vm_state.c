@@ -168,5 +168,7 @@ int vm_load(struct vm *vm, const void *fdt, size_t len, uint64_t age_ns,
 	if (!ret)
 		ret = load_devices(vm, fdt, err);
 	vm->loaded_at = now_ns() - age_ns;
+	/* whoever runs in this memory from now on makes it another one */
+	memory_turn_watch(&vm->mem);
 	return ret;
 }

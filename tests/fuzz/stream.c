@@ -46,6 +46,7 @@ static void decode(const struct message *m)
 	struct error err = ERROR_INIT;
 	struct wire_hello hello;
 	struct wire_disks disks;
+	struct wire_memory memory;
 	struct wire_offer offer;
 	struct wire_round round;
 	struct wire_state state;
@@ -58,6 +59,7 @@ static void decode(const struct message *m)
 
 	(void)!wire_hello_decode(m->payload, m->len, &hello, &err);
 	(void)!wire_disks_decode(m->payload, m->len, &disks, &err);
+	(void)!wire_memory_decode(m->payload, m->len, &memory, &err);
 	(void)!wire_accept_decode(m->payload, m->len, &channels, &err);
 	(void)!wire_round_decode(m->payload, m->len, &round, &err);
 	(void)!wire_prepared_decode(m->payload, m->len, &prepared, &err);

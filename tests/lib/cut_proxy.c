@@ -37,6 +37,23 @@ static int pump_raw(struct link *l, unsigned int from)
 	return n < 0 ? -1 : forward(&l->side[!from], l->buf, (size_t)n);
 }
 
+/* What came along with it goes along. */
+static int forward_fd(struct channel *from, struct channel *to, void *buf,
+		      size_t len)
+{
+	struct error err = ERROR_INIT;
+	int ret, fd = -1;
+
+	if (from->fds_came) {
+		fd = channel_take_fd(from, &err);
+		if (fd < 0 || channel_attach_fd(to, fd, &err) < 0)
+			abort();
+	}
+	ret = forward(to, buf, len);
+	fd_close(&fd);
+	return ret;
+}
+
 /* One whole message; -1 ends the link. */
 static int pump_frame(struct link *l, unsigned int from)
 {
@@ -58,10 +75,12 @@ static int pump_frame(struct link *l, unsigned int from)
 		l->raw = role == WIRE_ROLE_BULK || role == WIRE_ROLE_FAULT;
 	}
 	if (type != p->type || p->cut)
-		return forward(&l->side[!from], l->buf, WIRE_HEADER + len);
+		return forward_fd(&l->side[from], &l->side[!from], l->buf,
+				  WIRE_HEADER + len);
+	/* first: whoever has the message may look at once */
+	p->cut = true;
 	if (!p->before)
 		(void)!forward(&l->side[!from], l->buf, WIRE_HEADER + len);
-	p->cut = true;
 	return -1;
 }
 

@@ -164,6 +164,7 @@ static int fake_load(struct vm *vm, const void *fdt, size_t len,
 	if (len != sizeof(f->counter))
 		return error_set(err, EINVAL, "not a state");
 	f->counter = get_be64(fdt);
+	memory_turn_watch(&vm->mem);
 	return 0;
 }
 
@@ -201,6 +202,8 @@ static int fake_run(struct vm *vm, struct error *err)
 {
 	if (fake(vm)->fail_run)
 		return error_set(err, EIO, "KVM_RUN: no");
+	if (memory_turn_claim(&vm->mem, err) < 0)
+		return -err->code;
 	set_state(fake(vm), VM_RUNNING);
 	return 0;
 }
@@ -248,30 +251,61 @@ void fake_world_init(struct fake_world *w)
 	pthread_mutex_init(&w->lock, NULL);
 }
 
-struct fake_vm *fake_vm_new(struct fake_world *w, unsigned int mib,
-			    bool incoming)
+static int init_memory(struct memory *mem, unsigned int mib,
+		       enum memory_backing backing,
+		       const struct vm_memory_file *memory, struct error *err)
 {
-	struct fake_vm *f = calloc(1, sizeof(*f));
 	struct memory_range range[] = {
 		{ .base = 0, .size = (mib - 1) * MIB },
 		{ .base = HOLE_END, .size = 1 * MIB },
 	};
-	struct error err = ERROR_INIT;
+
+	if (memory)
+		return memory_init_shared(mem, range, 2, memory->fd, err);
+	return memory_init(mem, range, 2, backing, err);
+}
+
+/* With @mem, which becomes its own. */
+static struct fake_vm *start(struct fake_world *w, const struct memory *mem,
+			     bool incoming)
+{
+	struct fake_vm *f = calloc(1, sizeof(*f));
 
 	f->world = w;
+	f->vm.mem = *mem;
 	f->vm.name = "fake";
 	f->vm.log.fd = 2;
 	f->vm.tree = malloc(TREE_SIZE);
 	fdt_create_empty_tree(f->vm.tree, TREE_SIZE);
 	fdt_setprop_string(f->vm.tree, 0, "compatible", "godwit,machine");
-	if (memory_init(&f->vm.mem, range, 2, MEMORY_ANON, &err) < 0)
-		abort();
 	f->state = incoming ? VM_INMIGRATE : VM_PRELAUNCH;
 	f->guest_pages = 64;
 	f->guest_pause_us = 100;
 	pthread_mutex_init(&f->gate, NULL);
 	pthread_create(&f->guest, NULL, guest_thread, f);
 	return f;
+}
+
+struct fake_vm *fake_vm_new(struct fake_world *w, unsigned int mib,
+			    bool incoming)
+{
+	struct error err = ERROR_INIT;
+	struct memory mem;
+
+	if (init_memory(&mem, mib, MEMORY_ANON, NULL, &err) < 0)
+		abort();
+	return start(w, &mem, incoming);
+}
+
+struct fake_vm *fake_vm_new_shared(struct fake_world *w, unsigned int mib,
+				   const struct vm_memory_file *memory,
+				   struct error *err)
+{
+	struct memory mem;
+
+	if (init_memory(&mem, mib, MEMORY_MEMFD, memory, err) < 0)
+		return NULL;
+	return start(w, &mem, memory);
 }
 
 void fake_vm_free(struct fake_vm *f)

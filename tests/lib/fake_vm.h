@@ -51,6 +51,11 @@ void fake_world_init(struct fake_world *w);
 /* @mib of memory in two ranges around a hole, the guest not running. */
 struct fake_vm *fake_vm_new(struct fake_world *w, unsigned int mib,
 			    bool incoming);
+/* The same in a memfd: that of @memory, or with NULL one of its own. NULL and
+ * @err if that can't be. */
+struct fake_vm *fake_vm_new_shared(struct fake_world *w, unsigned int mib,
+				   const struct vm_memory_file *memory,
+				   struct error *err);
 void fake_vm_free(struct fake_vm *f);
 /* Take the lock and run. */
 void fake_vm_start(struct fake_vm *f);

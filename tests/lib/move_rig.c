@@ -14,17 +14,22 @@
 
 #include <cmocka.h>
 
-static int rig_build(void *arg, const void *tree, size_t len, struct vm **vm,
+static int rig_build(void *arg, const void *tree, size_t len,
+		     const struct vm_memory_file *memory, struct vm **vm,
 		     struct error *err)
 {
 	struct rig *r = arg;
 
 	(void)tree, (void)len;
+	r->got_memory = memory;
 	if (r->model.fail_build) {
 		error_add(err, ENOENT, "disk0: no such export");
 		return error_add(err, ENOENT, "net0: no such tap");
 	}
-	r->to = fake_vm_new(&r->world, RIG_MIB, true);
+	r->to = memory ? fake_vm_new_shared(&r->world, RIG_MIB, memory, err) :
+			 fake_vm_new(&r->world, RIG_MIB, true);
+	if (!r->to)
+		return -err->code;
 	/* the guest does there what it did here */
 	r->to->guest_pages = r->from->guest_pages;
 	r->to->guest_pause_us = r->from->guest_pause_us;
@@ -93,6 +98,18 @@ void rig_init(struct rig *r)
 	r->scfg.params.max_pause_ms = 20000;
 	r->scfg.params.resolve_s = 3;
 	r->scfg.params.uri = r->uri;
+}
+
+void rig_init_local(struct rig *r)
+{
+	rig_init(r);
+	fake_vm_free(r->from);
+	r->from = fake_vm_new_shared(&r->world, RIG_MIB, NULL, &r->err);
+	assert_non_null(r->from);
+	fake_vm_fill(r->from, 100, 500, 7);
+	fake_vm_start(r->from);
+	r->scfg.vm = &r->from->vm;
+	r->scfg.params.local = true;
 }
 
 void rig_listen(struct rig *r)

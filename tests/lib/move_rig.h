@@ -18,6 +18,7 @@ struct rig {
 	struct fake_vm *from;
 	struct fake_vm *to;		/* as built by the destination */
 	struct fake_vm model;		/* injections for the one built */
+	bool got_memory;		/* it was built in the source's */
 	struct migration_destination_config dcfg;
 	struct migration_source_config scfg;
 	struct migration_destination *d;
@@ -35,6 +36,8 @@ struct rig {
 
 /* Host A runs a guest that writes; nothing listens yet. */
 void rig_init(struct rig *r);
+/* The same in a memfd, and to be moved on this host. */
+void rig_init_local(struct rig *r);
 /* Host B listens on r->dcfg.uri. */
 void rig_listen(struct rig *r);
 /* Cut the link at the first message of this type, before or after it. */

@@ -11,6 +11,7 @@ the kind PAGES (BLOCKS of a disk, FAULTS), as they are read. on_bytes(count, dat
 for all bytes that the source sends on any channel, before they are split into
 frames: count of them went before. Directions are 'S' and 'D' for who sends.
 """
+import os
 import socket
 import struct
 import threading
@@ -31,6 +32,14 @@ def dial(uri):
         return sock
     host, port = rest.rsplit(':', 1)
     return socket.create_connection((host.strip('[]'), int(port)))
+
+
+def receive(sock):
+    """Some bytes, and the open files that came along."""
+    if sock.family != socket.AF_UNIX:
+        return sock.recv(65536), []
+    data, files, _, _ = socket.recv_fds(sock, 65536, 4)
+    return data, files
 
 
 def crc32c(data):
@@ -66,15 +75,22 @@ class Link:
 
     def pump(self, direction):
         source, sink = self.ends[direction]
+        files = []
         try:
             while True:
-                data = source.recv(65536)
+                data, more = receive(source)
                 if not data:
                     break
+                files += more
                 out = self.proxy.pass_on(self, direction, data)
                 if out is CUT:
                     self.proxy.cut_all()
                     break
+                if files and out:
+                    socket.send_fds(sink, [out[:1]], files)
+                    out = out[1:]
+                    while files:
+                        os.close(files.pop())
                 sink.sendall(out)
         except OSError:
             pass
@@ -122,13 +138,18 @@ class Link:
 
 
 class Proxy:
-    def __init__(self, to, on_frame=None, on_bytes=None):
+    def __init__(self, to, on_frame=None, on_bytes=None, path=None):
+        """On TCP, or where a path is given on a unix socket there."""
         self.to, self.on_frame, self.on_bytes = to, on_frame, on_bytes
         self.lock = threading.RLock()
         self.links, self.seen, self.count = [], [], 0
         self.blocked = self.was_cut = False
-        self.listener = socket.create_server(('127.0.0.1', 0))
-        self.uri = 'tcp:127.0.0.1:%d' % self.listener.getsockname()[1]
+        if path:
+            self.listener = socket.create_server(path, family=socket.AF_UNIX)
+            self.uri = 'unix:' + path
+        else:
+            self.listener = socket.create_server(('127.0.0.1', 0))
+            self.uri = 'tcp:127.0.0.1:%d' % self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self.serve)
         self.thread.start()
 

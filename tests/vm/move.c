@@ -23,7 +23,8 @@ struct move {
 	unsigned int stages;		/* seen by the source, a bit each */
 };
 
-static int build(void *arg, const void *tree, size_t len, struct vm **vm,
+static int build(void *arg, const void *tree, size_t len,
+		     const struct vm_memory_file *memory, struct vm **vm,
 		 struct error *err)
 {
 	struct move *m = arg;
