@@ -6,7 +6,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -52,16 +51,14 @@ int confine_init(struct confine *c, bool on, struct error *err)
 	memset(c, 0, sizeof(*c));
 	pthread_mutex_init(&c->lock, NULL);
 	tzset();	/* reads files; a vCPU that reads the RTC can't */
-	on = on && confine_filter_make(c, err) == 0;
+	if (on && !confine_process_filter.len)
+		return error_set(err, ENOTSUP, "built without seccomp (CONFIG_SECCOMP): this process is not confined");
 	c->on = on;
-	return -err->code;
+	return 0;
 }
 
 void confine_exit(struct confine *c)
 {
-	free(c->process.code);
-	free(c->vcpu.code);
-	c->process.code = c->vcpu.code = NULL;
 	pthread_mutex_destroy(&c->lock);
 }
 
@@ -69,7 +66,8 @@ static int load(const struct confine_filter *f, unsigned int flags,
 		struct error *err)
 {
 	struct sock_fprog prog = {
-		.len = (unsigned short)f->len, .filter = f->code,
+		.len = (unsigned short)f->len,
+		.filter = (struct sock_filter *)(uintptr_t)f->code,
 	};
 	long ret;
 
@@ -92,7 +90,7 @@ static int confine_process(struct confine *c, struct error *err)
 
 	pthread_mutex_lock(&c->lock);
 	if (!c->done)
-		ret = load(&c->process, SECCOMP_FILTER_FLAG_TSYNC, err);
+		ret = load(&confine_process_filter, SECCOMP_FILTER_FLAG_TSYNC, err);
 	c->done = ret == 0;
 	pthread_mutex_unlock(&c->lock);
 	return ret;
@@ -106,5 +104,5 @@ int confine_vcpu(struct confine *c, bool programs, struct error *err)
 		return 0;
 	keep_capabilities(0);
 	ret = programs ? 0 : confine_process(c, err);
-	return ret < 0 ? ret : load(&c->vcpu, 0, err);
+	return ret < 0 ? ret : load(&confine_vcpu_filter, 0, err);
 }

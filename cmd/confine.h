@@ -14,26 +14,18 @@
 
 #include <pthread.h>
 #include <stdbool.h>
-#include <stddef.h>
 
 #include "vmm/base/error.h"
 
-struct confine_filter {
-	void *code;		/* owned; NULL: none */
-	size_t len;		/* instructions */
-};
-
 struct confine {
 	bool on;
-	struct confine_filter process, vcpu;
 	pthread_mutex_t lock;	/* done */
 	bool done;		/* the process is confined */
 };
 
 /* Before any thread is made: gives up capabilities that nothing here wants. */
 void confine_capabilities(void);
-/* Make the filters, which takes milliseconds: not in a migration's pause.
- * -ENOTSUP: built without them; it is off then. */
+/* -ENOTSUP: built without filters; it is off then. */
 int confine_init(struct confine *c, bool on, struct error *err) __must_check;
 void confine_exit(struct confine *c);
 /*
