@@ -27,6 +27,7 @@ endif
 endif
 O ?= build
 CC = $(CROSS_COMPILE)gcc $(sysroot)
+HOSTCC ?= gcc
 PKG_CONFIG ?= pkg-config
 PYTHON ?= /usr/bin/python3
 prefix ?= /usr/local
@@ -52,16 +53,17 @@ ifeq ($(filter clean help check demo bench,$(MAKECMDGOALS)),)
 endif
 
 # -- libraries: one that is missing switches its backend off, in one line
-need = $(if $(shell $(PKG_CONFIG) --exists $(2) && echo y),,$(if $($(1)),$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
+need = $(if $(shell $(or $(3),$(PKG_CONFIG)) --exists $(2) && echo y),,$(if $($(1)),$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
 $(call need,CONFIG_BLOCK_RAW,liburing)
 $(call need,CONFIG_BLOCK_NBD,libnbd)
 $(call need,CONFIG_TLS,gnutls)
 $(call need,CONFIG_ZSTD,libzstd)
-$(call need,CONFIG_SECCOMP,libseccomp)
+# runs here, while building
+$(call need,CONFIG_SECCOMP,libseccomp,pkg-config)
 # Ceph has no .pc files
 need-header = $(if $($(1)),$(if $(shell $(CC) -fsyntax-only -include $(2) -xc /dev/null 2>/dev/null && echo y),,$(warning $(2) not found: $(1) is off)$(eval override $(1) :=)))
 $(call need-header,CONFIG_BLOCK_RBD,rbd/librbd.h)
-pkgs := jansson $(arch-pkgs) $(if $(CONFIG_BLOCK_RAW),liburing) $(if $(CONFIG_BLOCK_NBD),libnbd) $(if $(CONFIG_SECCOMP),libseccomp)
+pkgs := jansson $(arch-pkgs) $(if $(CONFIG_BLOCK_RAW),liburing) $(if $(CONFIG_BLOCK_NBD),libnbd)
 
 warn := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
 	-Wcast-qual -Wvla -Wwrite-strings -Wimplicit-fallthrough -Wundef \

@@ -6,7 +6,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -21,6 +20,9 @@
 #define WANTED (CAP(NET_ADMIN) | CAP(NET_BIND_SERVICE) | CAP(DAC_OVERRIDE) | \
 		CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(IPC_LOCK) |	     \
 		CAP(SYS_RESOURCE) | CAP(SYS_NICE))
+
+/* Another user, below another root directory. */
+#define BECOME (CAP(SETUID) | CAP(SETGID) | CAP(SYS_CHROOT))
 
 /* Of this thread, and of those that it makes from now on. */
 static void keep_capabilities(uint64_t wanted)
@@ -42,34 +44,60 @@ static void keep_capabilities(uint64_t wanted)
 	syscall(SYS_capset, &head, data);
 }
 
-void confine_capabilities(void)
+void confine_capabilities(bool user)
 {
-	keep_capabilities(WANTED);
+	keep_capabilities(user ? WANTED | BECOME : WANTED);
 }
 
 int confine_init(struct confine *c, bool on, struct error *err)
 {
 	memset(c, 0, sizeof(*c));
+	c->user.root_fd = -1;
 	pthread_mutex_init(&c->lock, NULL);
 	tzset();	/* reads files; a vCPU that reads the RTC can't */
-	on = on && confine_filter_make(c, err) == 0;
+	if (on && !confine_process_filter.len)
+		return error_set(err, ENOTSUP, "built without seccomp (CONFIG_SECCOMP): this process is not confined");
 	c->on = on;
-	return -err->code;
+	return 0;
 }
 
 void confine_exit(struct confine *c)
 {
-	free(c->process.code);
-	free(c->vcpu.code);
-	c->process.code = c->vcpu.code = NULL;
+	confine_user_exit(&c->user);
 	pthread_mutex_destroy(&c->lock);
+}
+
+bool confine_entered(struct confine *c)
+{
+	bool entered;
+
+	pthread_mutex_lock(&c->lock);
+	entered = c->entered;
+	pthread_mutex_unlock(&c->lock);
+	return entered;
+}
+
+/* Once, by the first vCPU, and for all threads. */
+static int become_user(struct confine *c, struct error *err)
+{
+	int ret = 0;
+
+	if (!c->user.on)
+		return 0;
+	pthread_mutex_lock(&c->lock);
+	if (!c->entered)
+		ret = confine_user_enter(&c->user, err);
+	c->entered = ret == 0;
+	pthread_mutex_unlock(&c->lock);
+	return ret;
 }
 
 static int load(const struct confine_filter *f, unsigned int flags,
 		struct error *err)
 {
 	struct sock_fprog prog = {
-		.len = (unsigned short)f->len, .filter = f->code,
+		.len = (unsigned short)f->len,
+		.filter = (struct sock_filter *)(uintptr_t)f->code,
 	};
 	long ret;
 
@@ -92,7 +120,7 @@ static int confine_process(struct confine *c, struct error *err)
 
 	pthread_mutex_lock(&c->lock);
 	if (!c->done)
-		ret = load(&c->process, SECCOMP_FILTER_FLAG_TSYNC, err);
+		ret = load(&confine_process_filter, SECCOMP_FILTER_FLAG_TSYNC, err);
 	c->done = ret == 0;
 	pthread_mutex_unlock(&c->lock);
 	return ret;
@@ -100,11 +128,11 @@ static int confine_process(struct confine *c, struct error *err)
 
 int confine_vcpu(struct confine *c, bool programs, struct error *err)
 {
-	int ret;
+	int ret = become_user(c, err);
 
-	if (!c->on)
-		return 0;
+	if (ret < 0 || !c->on)
+		return ret;
 	keep_capabilities(0);
 	ret = programs ? 0 : confine_process(c, err);
-	return ret < 0 ? ret : load(&c->vcpu, 0, err);
+	return ret < 0 ? ret : load(&confine_vcpu_filter, 0, err);
 }

@@ -14,27 +14,25 @@
 
 #include <pthread.h>
 #include <stdbool.h>
-#include <stddef.h>
 
+#include "cmd/confine_user.h"
 #include "vmm/base/error.h"
 
-struct confine_filter {
-	void *code;		/* owned; NULL: none */
-	size_t len;		/* instructions */
-};
-
 struct confine {
-	bool on;
-	struct confine_filter process, vcpu;
-	pthread_mutex_t lock;	/* done */
-	bool done;		/* the process is confined */
+	bool on;			/* seccomp */
+	struct confine_user user;
+	pthread_mutex_t lock;		/* of the next two */
+	bool entered;			/* it has become its user */
+	bool done;			/* all threads have the filter */
 };
 
-/* Before any thread is made: gives up capabilities that nothing here wants. */
-void confine_capabilities(void);
-/* Make the filters, which takes milliseconds: not in a migration's pause.
- * -ENOTSUP: built without them; it is off then. */
+/* Before any thread is made: gives up capabilities that nothing here wants.
+ * @user: but for those that it takes to become another one. */
+void confine_capabilities(bool user);
+/* -ENOTSUP: built without filters; it is off then. */
 int confine_init(struct confine *c, bool on, struct error *err) __must_check;
+/* Has the process become its user? Any thread. */
+bool confine_entered(struct confine *c);
 void confine_exit(struct confine *c);
 /*
  * Called by a vCPU's thread before its first guest code: on return all threads

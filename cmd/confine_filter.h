@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The system calls of each role. */
+/* The system calls of each role, as filters for seccomp(2): made from the lists
+ * of cmd/confine_rules.c while building. Without libseccomp then: length 0. */
 #ifndef GODWIT_CMD_CONFINE_FILTER_H
 #define GODWIT_CMD_CONFINE_FILTER_H
 
-#include "cmd/confine.h"
+#include <linux/filter.h>
+#include <stddef.h>
 
-/* Fill in both filters of @c. */
-int confine_filter_make(struct confine *c, struct error *err) __must_check;
+struct confine_filter {
+	const struct sock_filter *code;
+	size_t len;		/* instructions */
+};
+
+/* All threads of a VM's process; its vCPUs' threads besides. */
+extern const struct confine_filter confine_process_filter;
+extern const struct confine_filter confine_vcpu_filter;
 
 #endif

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* In the place of confine_filter.c where CONFIG_SECCOMP is off. */
-#include <errno.h>
-
+/* In the place of the filters where CONFIG_SECCOMP is off. */
 #include "cmd/confine_filter.h"
 
-int confine_filter_make(struct confine *c, struct error *err)
-{
-	return error_set(err, ENOTSUP, "built without seccomp (CONFIG_SECCOMP): this process is not confined");
-}
+const struct confine_filter confine_process_filter;
+const struct confine_filter confine_vcpu_filter;

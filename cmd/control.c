@@ -320,6 +320,18 @@ int control_create(struct control **out, const struct control_config *cfg,
 	return 0;
 }
 
+void control_entered(struct control *ctl, const struct confine_user *user)
+{
+	const char *inside;
+
+	if (!ctl)
+		return;
+	inside = confine_user_path(user, ctl->path);
+	if (!inside)
+		inside = "";
+	memmove(ctl->path, inside, strlen(inside) + 1);
+}
+
 void control_destroy(struct control *ctl)
 {
 	struct client *c, *tmp;

@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "cmd/confine_user.h"
 #include "cmd/qmp.h"
 #include "vmm/base/error.h"
 #include "vmm/loop.h"
@@ -30,6 +31,9 @@ struct control_config {
  * if somebody answers there. */
 int control_create(struct control **out, const struct control_config *cfg,
 		   struct error *err) __must_check;
+/* The process sees other paths now; a socket that it can't unlink any more stays
+ * until a VM of that name starts, or root removes it. */
+void control_entered(struct control *ctl, const struct confine_user *user);
 void control_destroy(struct control *ctl);
 void control_event(struct control *ctl, const char *name, json_t *data);
 unsigned int control_clients(const struct control *ctl);

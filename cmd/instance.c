@@ -177,6 +177,48 @@ static int on_vcpu_starts(void *arg, struct error *err)
 	return confine_vcpu(&inst->confine, runs_programs(inst->vm->tree), err);
 }
 
+/* What a disk wants later, and can't have as another user. */
+static int check_user(const struct instance *inst, const void *tree,
+		      struct error *err)
+{
+	const struct confine_user *u = &inst->confine.user;
+	const char *uri;
+	int node = -1;
+
+	if (!u->on)
+		return 0;
+	if (runs_programs(tree))
+		return error_set(err, ENOTSUP, "--user: not with a disk on DRBD, whose roles are changed by programs that need root");
+	while (*u->root && (node = fdt_node_offset_by_compatible(tree, node,
+					"godwit,virtio-blk")) >= 0) {
+		uri = tree_str(tree, node, "backend", "");
+		if (!strncmp(uri, "nbd+unix:", 9))
+			return error_set(err, ENOTSUP, "--chroot: not with %s: if that server was lost, its socket could not be found again; accepted: nbd://HOST:PORT",
+					 uri);
+	}
+	return 0;
+}
+
+const char *instance_state_dir(struct instance *inst)
+{
+	return confine_entered(&inst->confine) ? inst->state_inside :
+						 inst->state_dir;
+}
+
+const char *instance_path(struct instance *inst, const char *path,
+			  struct error *err)
+{
+	const struct confine_user *u = &inst->confine.user;
+	const char *inside = path;
+
+	if (confine_entered(&inst->confine))
+		inside = confine_user_path(u, path);
+	if (!inside)
+		error_set(err, EACCES, "%s: this VM's process sees nothing outside of its --chroot %s",
+			  path, u->root);
+	return inside;
+}
+
 static void terminal_gone(void *arg)
 {
 	struct instance *inst = arg;
@@ -230,7 +272,13 @@ int instance_create_vm(struct instance *inst, const void *tree, bool incoming,
 		.chardev_arg = inst,
 	};
 
-	return vm_create(&inst->vm, &cfg, err);
+	int ret = check_user(inst, tree, err);
+
+	if (!ret)
+		ret = vm_create(&inst->vm, &cfg, err);
+	if (!ret && inst->confine.user.on)
+		memory_hold_pagemap(&inst->vm->mem);
+	return ret;
 }
 
 /* -- life */
@@ -283,6 +331,21 @@ static void open_userfault(struct instance *inst)
 		log_info(&inst->log, "no post-copy: %s", err.msg);
 }
 
+/* The last that root does without having to. */
+static int prepare_user(struct instance *inst, struct error *err)
+{
+	struct confine_user *u = &inst->confine.user;
+	int ret = confine_user_init(u, inst->config->user,
+				    inst->config->chroot, err);
+
+	runtime_state_dir(inst->state_dir, sizeof(inst->state_dir));
+	if (!ret && u->on)
+		ret = confine_user_state_dir(u, inst->state_dir,
+					     inst->state_inside, err);
+	confine_capabilities(u->on);
+	return ret;
+}
+
 int instance_init(struct instance *inst, const struct run_config *config,
 		  struct error *err)
 {
@@ -292,7 +355,6 @@ int instance_init(struct instance *inst, const struct run_config *config,
 	inst->config = config;
 	inst->signals.fd = -1;
 	migration_params_init(&inst->params);
-	runtime_state_dir(inst->state_dir, sizeof(inst->state_dir));
 	if (config->name)
 		snprintf(inst->name, sizeof(inst->name), "%s", config->name);
 	else
@@ -301,13 +363,14 @@ int instance_init(struct instance *inst, const struct run_config *config,
 	inst->log.fd = STDERR_FILENO;
 	memcpy(inst->log.name, inst->name, sizeof(inst->log.name));
 	open_userfault(inst);
-	confine_capabilities();
 	ret = confine_init(&inst->confine, !config->no_seccomp, err);
 	if (ret == -ENOTSUP) {
 		log_warn(&inst->log, "%s", err->msg);
 		error_clear(err);
 		ret = 0;
 	}
+	if (!ret)
+		ret = prepare_user(inst, err);
 	if (!ret)
 		ret = loop_init(&inst->loop, err);
 	if (ret) {
@@ -326,6 +389,8 @@ void instance_exit(struct instance *inst)
 {
 	instance_migration_exit(inst);
 	instance_restore_exit(inst);
+	if (confine_entered(&inst->confine))
+		control_entered(inst->control, &inst->confine.user);
 	vm_destroy(inst->vm);
 	control_destroy(inst->control);
 	loop_del(&inst->loop, &inst->signals);

@@ -36,6 +36,7 @@ struct instance {
 	bool disk_found;		/* since that was looked at last */
 
 	char state_dir[PATH_MAX];	/* of migrations' records */
+	char state_inside[PATH_MAX];	/* as its --user finds it */
 
 	/* leaving */
 	struct migration_source *source;
@@ -76,6 +77,12 @@ void instance_quit_by_host(struct instance *inst, int status,
 /* The socket of the name that it has now. */
 void instance_control_path(const struct instance *inst, char *buf,
 			   size_t size);
+/* The directory of records, as it is called now. */
+const char *instance_state_dir(struct instance *inst);
+/* A path that was named by a command, as it is called now; NULL, and an error,
+ * if it can't be reached any more. */
+const char *instance_path(struct instance *inst, const char *path,
+			  struct error *err);
 /* What the control socket serves. */
 struct qmp_server instance_server(struct instance *inst);
 

@@ -264,17 +264,34 @@ static int load_security(struct instance *inst,
 	return ret;
 }
 
+/* @uri as this process can reach it now; owned by the caller. */
+static char *reachable(struct instance *inst, const char *uri,
+		       struct error *err)
+{
+	const char *path = NULL;
+	char *out = NULL;
+
+	if (!strncmp(uri, "unix:", 5)) {
+		path = instance_path(inst, uri + 5, err);
+		if (!path)
+			return NULL;
+	}
+	if (asprintf(&out, "%s%s", path ? "unix:" : "", path ? path : uri) < 0)
+		error_set(err, ENOMEM, "no memory");
+	return err->code ? NULL : out;
+}
+
 int instance_migrate(struct instance *inst, const struct migration_params *p,
 		     const struct instance_security *security,
 		     struct error *err)
 {
 	struct migration_source_config cfg = {
 		.vm = inst->vm, .params = *p, .notify = on_source, .arg = inst,
-		.record_dir = inst->state_dir,
+		.record_dir = instance_state_dir(inst),
 	};
 	int ret = instance_check_can_leave(inst, err);
 
-	if (!ret)
+	if (!ret && !inst->confine.user.on)
 		ret = runtime_make_state_dir(err);
 	if (ret)
 		return ret;
@@ -282,9 +299,10 @@ int instance_migrate(struct instance *inst, const struct migration_params *p,
 	    inst->forecast.by == MIGRATION_BY_DRY_RUN)
 		cfg.forecast = inst->forecast;
 	forget_last(inst);
-	inst->uri = strdup(p->uri);
+	inst->uri = reachable(inst, p->uri, err);
 	if (!inst->uri)
-		return error_set(err, ENOMEM, "no memory");
+		return -err->code;
+	cfg.params.uri = inst->uri;
 	ret = load_security(inst, security, &cfg.params.security, err);
 	if (ret)
 		return ret;
@@ -415,7 +433,7 @@ int instance_listen(struct instance *inst, struct error *err)
 		.notify = on_destination,
 		.arg = inst,
 	};
-	int ret = runtime_make_state_dir(err);
+	int ret = inst->confine.user.on ? 0 : runtime_make_state_dir(err);
 
 	if (!ret && inst->config->tls) {
 		keep_secrets();

@@ -49,6 +49,9 @@ int instance_save(struct instance *inst, const char *path, bool keep,
 
 	if (ret)
 		return ret;
+	cfg.path = instance_path(inst, path, err);
+	if (!cfg.path)
+		return -err->code;
 	snapshot_save_destroy(inst->save);
 	inst->save = NULL;
 	inst->save_over = false;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arch/arch.h"
+#include "cmd/confine_user.h"
 #include "cmd/parse.h"
 #include "devices/block/block.h"
 #include "devices/char/char.h"
@@ -316,6 +317,21 @@ static int option_dirty(const struct option_spec *spec, void *field,
 	{ "log", "error|warn|info|debug", "What to tell (default warn)", \
 	  .parse = option_log, FIELD(log_level) }
 
+#define OPTION_USER \
+	{ "user", "NAME|UID[:GID]", \
+	  "Become that user before the guest runs, with no capability. All\n" \
+	  "that is given here is opened before, as root; what is named\n" \
+	  "later (save, migrate) must be open to that user. Migrations'\n" \
+	  "records: in DIR/godwit, /var/lib/godwit-UID/godwit without\n" \
+	  "--chroot; XDG_STATE_HOME=DIR lets `godwit resolve` find them", \
+	  .parse = confine_user_option, FIELD(user) }
+
+#define OPTION_CHROOT \
+	{ "chroot", "DIR", "With --user: see nothing above DIR from then on. Later paths\n" \
+	  "are still those of the host, and must lie in DIR; host names\n" \
+	  "are not known unless DIR has etc/hosts or etc/resolv.conf", \
+	  .parse = option_string, FIELD(chroot) }
+
 const struct option_spec run_option_table[] = {
 	OPTION_NAME,
 	{ "kernel", "FILE", "Linux bzImage, or ELF with a PVH note",
@@ -363,6 +379,8 @@ const struct option_spec run_option_table[] = {
 	  .parse = option_allow, FIELD(allow) },
 	{ "seccomp", "on|off", "Confine the process while the guest runs (default on)",
 	  .parse = option_seccomp, FIELD(no_seccomp) },
+	OPTION_USER,
+	OPTION_CHROOT,
 	{ "debug-exit", NULL, "Port 0x501: a byte written there ends the VM with\n"
 	  "that exit status", .parse = option_bool, FIELD(debug_exit) },
 	OPTION_PAUSED,
@@ -377,6 +395,8 @@ const struct option_spec restore_option_table[] = {
 	OPTION_NET,
 	OPTION_SERIAL,
 	OPTION_CONTROL,
+	OPTION_USER,
+	OPTION_CHROOT,
 	OPTION_PAUSED,
 	OPTION_DIRTY,
 	OPTION_LOG,
@@ -449,6 +469,14 @@ static void check_security(const struct run_config *c, struct error *err)
 		error_add(err, EINVAL, "option --allow: nobody comes in without --incoming");
 }
 
+static void check_user(const struct run_config *c, struct error *err)
+{
+	if (c->chroot && !c->user)
+		error_add(err, EINVAL, "option --chroot: missing --user: root leaves such a directory when it likes");
+	if (c->user && c->incoming && !c->name)
+		error_add(err, EINVAL, "option --user: missing --name: when the VM has arrived, its user can't give the control socket its name");
+}
+
 static void check_here(const struct run_config *c, struct error *err)
 {
 	unsigned int i;
@@ -487,6 +515,7 @@ int run_config_check(const struct run_config *c, struct error *err)
 	if (c->take_over && !c->incoming)
 		error_add(err, EINVAL, "option --take-over: accepted with --incoming only");
 	check_security(c, err);
+	check_user(c, err);
 	check_ids(c, err);
 	return -err->code;
 }

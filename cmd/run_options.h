@@ -53,6 +53,7 @@ struct run_config {
 	const char *tls;
 	bool plain;
 	bool no_seccomp;
+	const char *user, *chroot;
 	struct allow allow;
 	uint32_t cpus;		/* 0: not given */
 	uint64_t memory;	/* bytes, 0: not given */

@@ -19,7 +19,7 @@ static const char going[] = "going";
 
 void record_init(struct record *r)
 {
-	r->fd = -1;
+	r->fd = r->dir = -1;
 	r->going = false;
 	r->path[0] = '\0';
 }
@@ -60,7 +60,7 @@ static int sync_dir(const char *dir, struct error *err)
 	return errno ? failed(err, "sync the directory of", dir) : 0;
 }
 
-static int write_new(struct record *r, const char *tmp,
+static int write_new(struct record *r, const char *dir, const char *tmp,
 		     const struct record_info *info, struct error *err)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -73,6 +73,9 @@ static int write_new(struct record *r, const char *tmp,
 		       "plain %d\ntls %s\nname %s\n", ready,
 		       role_name(info->role), job, info->uri, info->vm,
 		       info->plain, info->tls, info->tls_name);
+	r->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r->dir < 0)
+		return failed(err, "open the directory of", r->path);
 	r->fd = open(tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (r->fd < 0)
 		return failed(err, "make", tmp);
@@ -180,7 +183,7 @@ int record_open(struct record *r, const char *dir,
 	if (ret < 0)
 		return ret;
 	snprintf(tmp, sizeof(tmp), "%s.new", r->path);
-	ret = write_new(r, tmp, info, err);
+	ret = write_new(r, dir, tmp, info, err);
 	if (ret == 0)
 		ret = sync_dir(dir, err);
 	if (ret < 0) {
@@ -205,13 +208,14 @@ int record_going(struct record *r, struct error *err)
 void record_done(struct record *r)
 {
 	if (r->fd >= 0)
-		unlink(r->path);
+		unlinkat(r->dir, strrchr(r->path, '/') + 1, 0);
 	record_leave(r);
 }
 
 void record_leave(struct record *r)
 {
 	fd_close(&r->fd);
+	fd_close(&r->dir);
 }
 
 int record_find(const char *dir, const char *vm, enum record_role role,

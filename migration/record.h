@@ -39,6 +39,7 @@ struct record_info {
 
 struct record {
 	int fd;				/* -1: none is kept */
+	int dir;			/* its directory, whatever that is called later */
 	bool going;
 	char path[PATH_MAX];
 };

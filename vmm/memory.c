@@ -131,7 +131,7 @@ int memory_init(struct memory *mem, const struct memory_range *range,
 
 	memset(mem, 0, sizeof(*mem));
 	mem->backing = backing;
-	mem->fd = -1;
+	mem->fd = mem->pagemap = -1;
 	ret = check_ranges(range, nranges, &need, err);
 	if (ret == 0 && backing == MEMORY_MEMFD)
 		ret = memory_shared_make(mem, need, err);
@@ -166,7 +166,7 @@ int memory_init_file(struct memory *mem, const struct memory_range *range,
 
 	memset(mem, 0, sizeof(*mem));
 	mem->backing = MEMORY_FILE;
-	mem->fd = -1;
+	mem->fd = mem->pagemap = -1;
 	ret = check_ranges(range, nranges, &need, err);
 	if (ret == 0)
 		ret = check_file(fd, offset + need, err);
@@ -223,6 +223,7 @@ void memory_exit(struct memory *mem)
 	mem->size = 0;
 	memory_shared_exit(mem);
 	fd_close(&mem->fd);
+	fd_close(&mem->pagemap);
 }
 
 static const struct memory_region *find(const struct memory *mem, gpa_t gpa,
@@ -316,12 +317,27 @@ static void set_bits(unsigned long *bitmap, uint64_t first, uint64_t n)
 		bitmap[page / BITS_PER_LONG] |= 1ul << (page % BITS_PER_LONG);
 }
 
-static int present_anon(const uint8_t *host, uint64_t npages,
+static int open_pagemap(void)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void memory_hold_pagemap(struct memory *mem)
+{
+	int fd = open_pagemap();
+
+	fd_close(&mem->pagemap);
+	mem->pagemap = fd < 0 ? -1 : fd;
+}
+
+static int present_anon(int held, const uint8_t *host, uint64_t npages,
 			unsigned long *present)
 {
 	uint64_t entry[1024], page = (uintptr_t)host >> PAGE_SHIFT, done = 0;
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	int ret = fd < 0 ? -errno : 0;
+	int fd = held < 0 ? open_pagemap() : held;
+	int ret = fd < 0 ? fd : 0;
 
 	while (!ret && done < npages) {
 		uint64_t n = MIN(npages - done, (uint64_t)ARRAY_SIZE(entry));
@@ -338,7 +354,8 @@ static int present_anon(const uint8_t *host, uint64_t npages,
 				set_bits(present, done + i, 1);
 		done += n;
 	}
-	fd_close(&fd);
+	if (held < 0)
+		fd_close(&fd);
 	return ret;
 }
 
@@ -377,7 +394,7 @@ void memory_present(const struct memory *mem, unsigned int region,
 	memset(present, 0, bitmap_longs(npages << PAGE_SHIFT) * sizeof(long));
 	/* a private mapping holds the file's pages and the touched ones */
 	if (mem->backing != MEMORY_MEMFD)
-		ret = present_anon(r->host + offset, npages, present);
+		ret = present_anon(mem->pagemap, r->host + offset, npages, present);
 	if (ret == 0 && mem->fd >= 0)
 		ret = present_file(mem->fd, r->file_at + offset, npages,
 				   present);

@@ -57,6 +57,7 @@ struct memory {
 	int fd;				/* memfd or file, else -1 */
 	struct memory_turn *turn;	/* behind a memfd's regions, else NULL */
 	uint64_t my_turn;		/* see memory_turn_watch() */
+	int pagemap;			/* held open, else -1 */
 	atomic_bool track_own;		/* own writes are being recorded */
 };
 
@@ -120,6 +121,10 @@ void memory_mark_dirty(struct memory *mem, gpa_t gpa, uint64_t len);
  */
 void memory_present(const struct memory *mem, unsigned int region,
 		    uint64_t first, uint64_t npages, unsigned long *present);
+
+/* Open /proc/self/pagemap now, for a process that won't find it or may not open
+ * it later. Undone by memory_exit(). */
+void memory_hold_pagemap(struct memory *mem);
 
 /* Start or stop recording the VMM's own writes; starting clears the record. */
 void memory_track_own(struct memory *mem, bool on);

@@ -136,7 +136,8 @@ static int build(struct vm *vm, struct error *err)
 		ret = kvm_vm_create(&vm->kvm, err);
 	if (!ret)
 		ret = dirty_init(vm, &vm->cfg.dirty, err);
-	if (!ret)
+	/* one that was made here was made of what this KVM gives */
+	if (!ret && vm->cfg.incoming)
 		ret = arch_tree_check(vm->tree, vm->kvm->dev_fd, err);
 	if (!ret)
 		ret = arch_vm_create(&vm->arch, vm->kvm->dev_fd,

@@ -143,52 +143,74 @@ int x86_msr_set(int fd, uint32_t index, uint64_t value)
 	return n == 1 ? 0 : n < 0 ? -errno : -EINVAL;
 }
 
-static bool readable(int fd, uint32_t index, uint64_t *value)
+/* Carry out @request for all of @list; what it stops at is taken out. */
+static int keep_those(struct arch_vcpu *cpu, unsigned long request,
+		      struct msr_batch *list, const char *what)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} one = { .head.nmsrs = 1, .entry.index = index };
+	uint32_t done = 0;
 
-	if (ioctl(fd, KVM_GET_MSRS, &one) != 1)
-		return false;
-	*value = one.entry.data;
-	return true;
-}
+	while (done < list->head.nmsrs) {
+		struct msr_batch rest = { .head.nmsrs = list->head.nmsrs - done };
+		size_t size = rest.head.nmsrs * sizeof(*rest.entry);
+		int n;
 
-/* Keep what can be read and written back; the TSC first, because others are
- * relative to it, and its deadline last (peers lost timers by that order). */
-static void probe(struct arch_vcpu *cpu, uint32_t index, struct x86_msrs *out)
-{
-	uint64_t value;
-
-	if (out->n == X86_MAX_MSRS || !readable(cpu->fd, index, &value))
-		return;
-	if (x86_msr_set(cpu->fd, index, value) < 0) {
-		log_debug(cpu->vm->log, "this KVM can't set MSR %#x back: it doesn't travel",
-			  index);
-		return;
+		memcpy(rest.entry, list->entry + done, size);
+		n = ioctl(cpu->fd, request, &rest);
+		if (n < 0)
+			return -errno;
+		memcpy(list->entry + done, rest.entry, size);
+		done += (uint32_t)n;
+		if (done == list->head.nmsrs)
+			break;
+		log_debug(cpu->vm->log, "this KVM can't %s MSR %#x: it doesn't travel",
+			  what, list->entry[done].index);
+		list->head.nmsrs--;
+		memmove(&list->entry[done], &list->entry[done + 1],
+			(list->head.nmsrs - done) * sizeof(*list->entry));
 	}
-	out->index[out->n++] = index;
+	return 0;
 }
 
-int x86_msrs_probe(struct arch_vcpu *cpu, struct x86_msrs *out,
-		   struct error *err)
+/* All that KVM names; the TSC first, because others are relative to it, and
+ * its deadline last (peers lost timers by that order). */
+static int list_msrs(struct arch_vcpu *cpu, struct msr_batch *out,
+		     struct error *err)
 {
 	struct {
 		struct kvm_msr_list head;
-		uint32_t index[X86_MAX_MSRS];
-	} list = { .head.nmsrs = X86_MAX_MSRS };
+		uint32_t index[X86_MAX_MSRS - 2];
+	} list = { .head.nmsrs = X86_MAX_MSRS - 2 };
+	uint32_t n = 0;
 
 	if (ioctl(cpu->vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, &list) < 0)
 		return failed("KVM_GET_MSR_INDEX_LIST", err);
-	out->n = 0;
-	probe(cpu, MSR_TSC, out);
+	out->entry[n++].index = MSR_TSC;
 	for (uint32_t i = 0; i < list.head.nmsrs; i++)
 		if (list.index[i] != MSR_TSC &&
 		    list.index[i] != MSR_TSC_DEADLINE)
-			probe(cpu, list.index[i], out);
-	probe(cpu, MSR_TSC_DEADLINE, out);
+			out->entry[n++].index = list.index[i];
+	out->entry[n++].index = MSR_TSC_DEADLINE;
+	out->head.nmsrs = n;
+	return 0;
+}
+
+/* Keep what can be read and written back: together, because one by one it took
+ * a call for each, twice. */
+int x86_msrs_probe(struct arch_vcpu *cpu, struct x86_msrs *out,
+		   struct error *err)
+{
+	struct msr_batch list = { .head.nmsrs = 0 };
+	int ret = list_msrs(cpu, &list, err);
+
+	if (ret < 0)
+		return ret;
+	if (keep_those(cpu, KVM_GET_MSRS, &list, "read") < 0)
+		return failed("KVM_GET_MSRS", err);
+	if (keep_those(cpu, KVM_SET_MSRS, &list, "set back") < 0)
+		return failed("KVM_SET_MSRS", err);
+	out->n = list.head.nmsrs;
+	for (uint32_t i = 0; i < out->n; i++)
+		out->index[i] = list.entry[i].index;
 	return 0;
 }
 

@@ -34,8 +34,9 @@ def lost_at_go(host, passes):
     b = host.listen()
 
     def on_frame(link, direction, kind, whole):
+        # RUNNING may come before the links are cut
         if kind != 'GO':
-            return whole
+            return CUT if proxy.blocked and kind == 'RUNNING' else whole
         proxy.blocked = True
         if passes:
             link.ends['S'][1].sendall(whole)

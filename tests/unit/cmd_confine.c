@@ -59,7 +59,7 @@ static int confined_so(void (*act)(void), bool as_vcpu, bool programs)
 		pthread_t thread;
 
 		prctl(PR_SET_DUMPABLE, 0);
-		confine_capabilities();
+		confine_capabilities(false);
 		if (confine_init(&r.confine, true, &err) < 0)
 			_exit(98);
 		pthread_create(&thread, NULL, vcpu, &r);
