@@ -139,7 +139,8 @@ static void req_transfer(struct blk_req *r, uint64_t sector)
 		return;
 	}
 	r->io.iov = in ? c->in : c->out;
-	r->io.niov = (int)(in ? c->nin : c->nout);
+	/* the chain itself needs them no more */
+	r->io.niov = (int)iov_merge(r->io.iov, in ? c->nin : c->nout);
 	req_submit(r, in ? BLOCK_READ : BLOCK_WRITE, sector * SECTOR, len);
 }
 

@@ -366,6 +366,21 @@ size_t iov_write(const struct iovec *iov, unsigned int n, size_t offset,
 	return iov_copy(iov, n, offset, NULL, buf, len);
 }
 
+unsigned int iov_merge(struct iovec *iov, unsigned int n)
+{
+	unsigned int last = 0;
+
+	for (unsigned int i = 1; i < n; i++) {
+		char *end = (char *)iov[last].iov_base + iov[last].iov_len;
+
+		if (end == iov[i].iov_base)
+			iov[last].iov_len += iov[i].iov_len;
+		else
+			iov[++last] = iov[i];
+	}
+	return n ? last + 1 : 0;
+}
+
 void iov_trim_front(struct iovec **iov, unsigned int *n, size_t len)
 {
 	while (*n && len >= (*iov)->iov_len) {

@@ -114,6 +114,8 @@ size_t iov_read(const struct iovec *iov, unsigned int n, size_t offset,
 		void *buf, size_t len);
 size_t iov_write(const struct iovec *iov, unsigned int n, size_t offset,
 		 const void *buf, size_t len);
+/* Make one of those that lie side by side in memory; how many are left. */
+unsigned int iov_merge(struct iovec *iov, unsigned int n);
 /* Drop bytes in front (moves *iov and *n) or at the end. */
 void iov_trim_front(struct iovec **iov, unsigned int *n, size_t len);
 void iov_trim_back(struct iovec *iov, unsigned int *n, size_t len);

@@ -246,6 +246,23 @@ static void event_index_is_marked_dirty(void **state)
 
 /* -- buffers */
 
+static void buffers_side_by_side_become_one(void **state)
+{
+	char b[64];
+	struct iovec iov[] = {
+		{ b, 8 }, { b + 8, 8 }, { b + 32, 8 }, { b + 40, 16 },
+		{ b + 16, 8 },
+	};
+
+	assert_int_equal(iov_merge(iov, 5), 3);
+	assert_ptr_equal(iov[0].iov_base, b);
+	assert_int_equal(iov[0].iov_len, 16);
+	assert_ptr_equal(iov[1].iov_base, b + 32);
+	assert_int_equal(iov[1].iov_len, 24);
+	assert_ptr_equal(iov[2].iov_base, b + 16);
+	assert_int_equal(iov_merge(iov, 0), 0);
+}
+
 static void copies_cross_buffers(void **state)
 {
 	char a[3] = "abc", b[4] = "defg", out[8] = "";
@@ -296,6 +313,7 @@ int main(void)
 		T(notify_on_tells_what_came_meanwhile),
 		T(notify_off_sets_the_flag),
 		T(event_index_is_marked_dirty),
+		cmocka_unit_test(buffers_side_by_side_become_one),
 		cmocka_unit_test(copies_cross_buffers),
 		cmocka_unit_test(trimming_crosses_buffers),
 	};
