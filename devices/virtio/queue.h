@@ -107,6 +107,8 @@ bool virtq_should_interrupt(struct virtq *q);
 /* Ask the driver not to notify. A hint only. */
 void virtq_notify_off(struct virtq *q);
 /* Ask it to notify again. True if something came meanwhile: look again. */
+/* The same where a wish to be notified still stands, of before a sleep. */
+void virtq_notify_cancel(struct virtq *q);
 bool virtq_notify_on(struct virtq *q);
 
 /* Bounded copies between a list of buffers and memory: bytes moved. */

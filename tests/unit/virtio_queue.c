@@ -216,6 +216,19 @@ static void notify_on_moves_the_event_index(void **state)
 	assert_int_equal(get_le16(at(r, USED + 4 + 8 * SIZE, 2)), 3);
 }
 
+static void notify_cancel_takes_a_wish_back(void **state)
+{
+	struct rig *r = *state;
+
+	r->q.event_idx = true;
+	use(r, 3);
+	assert_false(virtq_notify_on(&r->q));
+	virtq_notify_cancel(&r->q);
+	/* what the driver adds next crosses nothing (section 2.7.10) */
+	assert_false(vring_need_event(
+		get_le16(at(r, USED + 4 + 8 * SIZE, 2)), 4, 3));
+}
+
 static void notify_on_tells_what_came_meanwhile(void **state)
 {
 	struct rig *r = *state;
@@ -310,6 +323,7 @@ int main(void)
 		T(interrupt_follows_the_event_index),
 		T(event_index_may_wrap),
 		T(notify_on_moves_the_event_index),
+		T(notify_cancel_takes_a_wish_back),
 		T(notify_on_tells_what_came_meanwhile),
 		T(notify_off_sets_the_flag),
 		T(event_index_is_marked_dirty),
