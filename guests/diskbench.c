@@ -5,7 +5,8 @@
  * places or, with ord=s, one after the other, within the first span= MiB (16),
  * for ms= milliseconds (1000; 0: for ever). Buffers are handed over in pieces of seg= bytes
  * (65536) through indirect descriptors, notifications and interrupts are
- * suppressed by event index, as Linux does where the device has both.
+ * suppressed by event index, as Linux does where the device has both. The
+ * disk may cache writes, for it could be told to flush; it never is.
  *
  * irq=1: sleep until the interrupt instead of polling. All pins of the I/O
  * APIC lead to the same vector, so no pin has to be known.
@@ -285,7 +286,8 @@ static const char *configure(void)
 			     bench.blocks < 2 * bench.depth))
 		return "span out of range for check";
 	return vqueue_init(&bench.queue, cmdline_number("blk", 0xd0000000), 2,
-			   FEATURE_INDIRECT | FEATURE_EVENT_IDX);
+			   FEATURE_BLK_FLUSH | FEATURE_INDIRECT |
+			   FEATURE_EVENT_IDX);
 }
 
 static void report(uint64_t us)

@@ -9,11 +9,9 @@
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
-#define POLL_MIN_NS 4000	/* of looking before the loop sleeps */
-#define POLL_MAX_NS 32000
-/* Looking would have saved a sleep as short as that, the time that it takes
- * to wake up included. */
-#define SHORT_SLEEP_NS 64000
+#define POLL_NS 20000		/* of looking before the loop sleeps */
+#define MAX_BACKOFF 1023u
+#define ASK_NS 20000		/* events wait at most as long while it looks */
 
 struct post {
 	struct list link;
@@ -112,9 +110,12 @@ void loop_timer_cancel(struct loop_timer *t)
 /* True if there was one to run. */
 static bool run_timers(struct loop *loop)
 {
-	uint64_t now = now_ns();
 	bool any = false;
+	uint64_t now;
 
+	if (list_empty(&loop->timers))
+		return false;
+	now = now_ns();
 	while (!list_empty(&loop->timers)) {
 		struct loop_timer *t = list_entry(loop->timers.next,
 						  struct loop_timer, link);
@@ -131,10 +132,11 @@ static bool run_timers(struct loop *loop)
 static int until_timer(struct loop *loop, int timeout_ms)
 {
 	struct loop_timer *t;
-	uint64_t now = now_ns(), ms;
+	uint64_t now, ms;
 
 	if (list_empty(&loop->timers))
 		return timeout_ms;
+	now = now_ns();
 	t = list_entry(loop->timers.next, struct loop_timer, link);
 	ms = t->deadline <= now ? 0 :
 	     (t->deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
@@ -234,41 +236,70 @@ static bool arm(struct loop *loop)
 	return found;
 }
 
-static bool spin(struct loop *loop, uint64_t start)
+/* Serve what is ready at @now, without waiting. */
+static bool ask(struct loop *loop, uint64_t now)
 {
 	struct epoll_event ev;
+	int n = epoll_wait(loop->epoll_fd, &ev, 1, 0);
+
+	loop->asked = now;
+	serve(loop, &ev, n);
+	return n == 1;
+}
+
+/* Looks in vain become rare, one in 1024 in the end, until some find. */
+static void adapt(struct loop *loop, bool found)
+{
+	if (found) {
+		loop->backoff /= 2;
+		return;
+	}
+	loop->backoff = MIN(2 * loop->backoff + 1, MAX_BACKOFF);
+	loop->skip = loop->backoff;
+	loop->poll_ns = 0;
+}
+
+/* Looking is cheap; asking for other events is a system call, made now and
+ * then. */
+static bool spin(struct loop *loop)
+{
+	uint64_t start = now_ns(), now = start;
 	bool found;
-	int n;
 
 	do {
-		n = epoll_wait(loop->epoll_fd, &ev, 1, 0);
-		serve(loop, &ev, n);
-		found = look(loop) || n == 1;
-	} while (!found && now_ns() - start < loop->poll_ns);
+		found = look(loop);
+		if (found)
+			adapt(loop, true);
+		if (now - loop->asked >= ASK_NS)
+			found |= ask(loop, now);
+		now = now_ns();
+	} while (!found && now - start < loop->poll_ns);
+	if (!found)
+		adapt(loop, false);
 	return found;
 }
 
-/* Look longer the next time if that would have helped, else not at all. */
-static void adapt(struct loop *loop, uint64_t waited)
+/* Whether to look after the next loop_expect(), if not after this one. */
+static void count(struct loop *loop)
 {
-	uint64_t more = MAX(2 * loop->poll_ns, POLL_MIN_NS);
-
-	if (waited > SHORT_SLEEP_NS || list_empty(&loop->pollers))
-		loop->poll_ns = 0;
-	else
-		loop->poll_ns = MIN(more, POLL_MAX_NS);
+	if (loop->skip)
+		loop->skip--;
+	else if (!list_empty(&loop->pollers))
+		loop->poll_ns = POLL_NS;
 }
 
 static void turn(struct loop *loop)
 {
-	uint64_t start = now_ns();
+	bool expects = loop->expects, polls = loop->poll_ns;
 	struct epoll_event ev;
 	int n;
 
-	if (loop->poll_ns && (spin(loop, start) || arm(loop)))
+	loop->expects = false;
+	if (polls && ((expects && spin(loop)) || arm(loop)))
 		return;
+	if (expects && !polls)
+		count(loop);
 	n = epoll_wait(loop->epoll_fd, &ev, 1, until_timer(loop, -1));
-	adapt(loop, now_ns() - start);
 	serve(loop, &ev, n);
 }
 

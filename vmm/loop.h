@@ -27,13 +27,17 @@ struct loop {
 	struct list posted;
 	struct list timers;	/* ascending deadline, loop thread only */
 	struct list pollers;	/* loop thread only */
-	uint64_t poll_ns;	/* looks so long before it sleeps */
+	bool expects;		/* loop_expect(), since the last turn */
+	uint64_t poll_ns;	/* looks so long before it sleeps, or not at all */
+	unsigned int skip;	/* expectations until it looks again */
+	unsigned int backoff;	/* skip after the next look in vain */
+	uint64_t asked;		/* epoll was then, now_ns() clock */
 };
 
 /* Embedded in its owner; fd is not owned. */
 struct loop_fd {
 	int fd;
-	uint32_t events;	/* EPOLLIN, EPOLLOUT */
+	uint32_t events;	/* EPOLLIN, EPOLLOUT, EPOLLET */
 	void (*fn)(void *arg, uint32_t events);
 	void *arg;
 	bool added;
@@ -49,7 +53,9 @@ struct loop_timer {
 /*
  * Work that can be found by looking, which is cheaper for both sides than a
  * wake-up where it comes every few microseconds. While loop_polls(), its owner
- * needs no wake-up; before the loop sleeps it is told to ask for one.
+ * needs no wake-up; before the loop sleeps it is told to ask for one. The loop
+ * looks after loop_expect() only: at other times what comes next is the answer
+ * of a disk or of a server, who could use the CPU meanwhile.
  */
 struct loop_poller {
 	struct list link;
@@ -79,6 +85,12 @@ void loop_timer_cancel(struct loop_timer *t);
 
 void loop_poller_add(struct loop *loop, struct loop_poller *p);
 void loop_poller_del(struct loop_poller *p);
+/* Somebody was told what a poller's work may soon follow from: a guest, that
+ * its request is complete. */
+static inline void loop_expect(struct loop *loop)
+{
+	loop->expects = true;
+}
 static inline bool loop_polls(const struct loop *loop)
 {
 	return loop->poll_ns;

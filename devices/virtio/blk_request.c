@@ -63,6 +63,9 @@ static void req_tell(struct blk_req *r)
 	struct virtio_device *v = &r->blk->v;
 
 	device_lock(&v->dev);
+	/* the loop will look for what the guest answers with */
+	if (loop_polls(v->dev.env->loop))
+		virtq_notify_cancel(&v->queue[0]);
 	if (r->result < 0 && blk_keep(r, r->result))
 		req_put(r);
 	else
@@ -71,6 +74,7 @@ static void req_tell(struct blk_req *r)
 			      VIRTIO_BLK_S_IOERR);
 	virtio_interrupt(v, 0);
 	device_unlock(&v->dev);
+	loop_expect(v->dev.env->loop);
 	device_put(&v->dev);
 }
 
@@ -139,7 +143,8 @@ static void req_transfer(struct blk_req *r, uint64_t sector)
 		return;
 	}
 	r->io.iov = in ? c->in : c->out;
-	r->io.niov = (int)(in ? c->nin : c->nout);
+	/* the chain itself needs them no more */
+	r->io.niov = (int)iov_merge(r->io.iov, in ? c->nin : c->nout);
 	req_submit(r, in ? BLOCK_READ : BLOCK_WRITE, sector * SECTOR, len);
 }
 

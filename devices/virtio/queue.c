@@ -315,6 +315,18 @@ void virtq_notify_off(struct virtq *q)
 		store16(q, 0, VRING_USED_F_NO_NOTIFY);
 }
 
+void virtq_notify_cancel(struct virtq *q)
+{
+	uint64_t event = RING_ENTRIES + 8 * (uint64_t)q->size;
+	uint16_t passed = q->last_avail - 1;
+
+	/* an index that was passed already: reached again after a lap only */
+	if (!q->event_idx)
+		virtq_notify_off(q);
+	else if (q->used_ptr && load16(q->used_ptr + event) != passed)
+		store16(q, event, passed);
+}
+
 bool virtq_notify_on(struct virtq *q)
 {
 	if (!q->used_ptr)
@@ -364,6 +376,21 @@ size_t iov_write(const struct iovec *iov, unsigned int n, size_t offset,
 		 const void *buf, size_t len)
 {
 	return iov_copy(iov, n, offset, NULL, buf, len);
+}
+
+unsigned int iov_merge(struct iovec *iov, unsigned int n)
+{
+	unsigned int last = 0;
+
+	for (unsigned int i = 1; i < n; i++) {
+		char *end = (char *)iov[last].iov_base + iov[last].iov_len;
+
+		if (end == iov[i].iov_base)
+			iov[last].iov_len += iov[i].iov_len;
+		else
+			iov[++last] = iov[i];
+	}
+	return n ? last + 1 : 0;
 }
 
 void iov_trim_front(struct iovec **iov, unsigned int *n, size_t len)

@@ -107,6 +107,8 @@ bool virtq_should_interrupt(struct virtq *q);
 /* Ask the driver not to notify. A hint only. */
 void virtq_notify_off(struct virtq *q);
 /* Ask it to notify again. True if something came meanwhile: look again. */
+/* The same where a wish to be notified still stands, of before a sleep. */
+void virtq_notify_cancel(struct virtq *q);
 bool virtq_notify_on(struct virtq *q);
 
 /* Bounded copies between a list of buffers and memory: bytes moved. */
@@ -114,6 +116,8 @@ size_t iov_read(const struct iovec *iov, unsigned int n, size_t offset,
 		void *buf, size_t len);
 size_t iov_write(const struct iovec *iov, unsigned int n, size_t offset,
 		 const void *buf, size_t len);
+/* Make one of those that lie side by side in memory; how many are left. */
+unsigned int iov_merge(struct iovec *iov, unsigned int n);
 /* Drop bytes in front (moves *iov and *n) or at the end. */
 void iov_trim_front(struct iovec **iov, unsigned int *n, size_t len);
 void iov_trim_back(struct iovec *iov, unsigned int *n, size_t len);

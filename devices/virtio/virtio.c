@@ -126,7 +126,7 @@ static void kicked(void *arg, uint32_t events)
 	struct virtio_kick *kick = arg;
 	struct virtio_device *v = kick->v;
 
-	fd_event_take(kick->fd);
+	/* each kick is an edge, so that none has to be taken from the counter */
 	device_lock(&v->dev);
 	virtio_serve(v, kick->index);
 	device_unlock(&v->dev);
@@ -254,7 +254,8 @@ static int kick_init(struct virtio_device *v, unsigned int index,
 	if (k->fd < 0)
 		return error_set(err, -k->fd, "eventfd: %s", strerror(-k->fd));
 	k->watch = (struct loop_fd){
-		.fd = k->fd, .events = EPOLLIN, .fn = kicked, .arg = k
+		.fd = k->fd, .events = EPOLLIN | EPOLLET, .fn = kicked,
+		.arg = k
 	};
 	ret = loop_add(env->loop, &k->watch, err);
 	if (ret < 0)

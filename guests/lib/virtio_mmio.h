@@ -13,6 +13,7 @@
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
 
 /* features, of which vqueue_init() takes those that are offered */
+#define FEATURE_BLK_FLUSH (1u << 9)
 #define FEATURE_INDIRECT (1u << 28)
 #define FEATURE_EVENT_IDX (1u << 29)
 

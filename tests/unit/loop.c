@@ -18,8 +18,11 @@ struct test {
 	struct loop_timer limit;
 	unsigned int events, looks, arms;
 	unsigned int stop_looks, stop_arms;	/* at this many */
+	bool finds;		/* what look() answers */
 	bool found;		/* what arm() answers */
 	bool quiet;		/* the event comes once */
+	bool late;		/* it comes, but never while it looks */
+	unsigned int stop_events;	/* at this many, or never */
 };
 
 static void on_event(void *arg, uint32_t events)
@@ -27,23 +30,30 @@ static void on_event(void *arg, uint32_t events)
 	struct test *t = arg;
 
 	t->events++;
+	loop_expect(&t->loop);
 	if (t->quiet)
 		fd_event_take(t->fd.fd);
+	if (t->events == t->stop_events)
+		loop_stop(&t->loop);
 }
 
 static bool on_look(void *arg)
 {
 	struct test *t = arg;
 
+	if (t->late)
+		fd_event_take(t->fd.fd);
 	if (++t->looks == t->stop_looks)
 		loop_stop(&t->loop);
-	return false;
+	return t->finds;
 }
 
 static bool on_arm(void *arg)
 {
 	struct test *t = arg;
 
+	if (t->late)
+		fd_event_signal(t->fd.fd);
 	if (++t->arms == t->stop_arms)
 		loop_stop(&t->loop);
 	return t->found;
@@ -85,14 +95,36 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void it_looks_where_sleeps_are_short(void **state)
+static void it_looks_once_something_is_expected(void **state)
 {
 	struct test *t = *state;
 
 	loop_poller_add(&t->loop, &t->poller);
 	t->stop_looks = 3;
 	loop_run(&t->loop);
-	assert_true(t->events >= 3);
+	assert_true(t->events >= 1);
+}
+
+static void where_looks_find_there_are_more(void **state)
+{
+	struct test *t = *state;
+
+	loop_poller_add(&t->loop, &t->poller);
+	t->finds = true;
+	t->stop_events = 1000;
+	loop_run(&t->loop);
+	assert_true(t->looks > t->events / 2);
+}
+
+static void looks_in_vain_become_rare(void **state)
+{
+	struct test *t = *state;
+
+	loop_poller_add(&t->loop, &t->poller);
+	t->late = true;
+	t->stop_events = 10000;
+	loop_run(&t->loop);
+	assert_true(t->arms < 30);
 }
 
 static void events_are_served_while_it_looks(void **state)
@@ -101,6 +133,7 @@ static void events_are_served_while_it_looks(void **state)
 
 	t->quiet = true;
 	t->loop.poll_ns = NSEC_PER_MSEC;
+	loop_expect(&t->loop);
 	loop_poller_add(&t->loop, &t->poller);
 	t->stop_arms = 1;
 	loop_run(&t->loop);
@@ -133,7 +166,11 @@ static void without_a_poller_it_sleeps_at_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(it_looks_where_sleeps_are_short,
+		cmocka_unit_test_setup_teardown(
+			it_looks_once_something_is_expected, setup, teardown),
+		cmocka_unit_test_setup_teardown(where_looks_find_there_are_more,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(looks_in_vain_become_rare,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(events_are_served_while_it_looks,
 						setup, teardown),

@@ -216,6 +216,19 @@ static void notify_on_moves_the_event_index(void **state)
 	assert_int_equal(get_le16(at(r, USED + 4 + 8 * SIZE, 2)), 3);
 }
 
+static void notify_cancel_takes_a_wish_back(void **state)
+{
+	struct rig *r = *state;
+
+	r->q.event_idx = true;
+	use(r, 3);
+	assert_false(virtq_notify_on(&r->q));
+	virtq_notify_cancel(&r->q);
+	/* what the driver adds next crosses nothing (section 2.7.10) */
+	assert_false(vring_need_event(
+		get_le16(at(r, USED + 4 + 8 * SIZE, 2)), 4, 3));
+}
+
 static void notify_on_tells_what_came_meanwhile(void **state)
 {
 	struct rig *r = *state;
@@ -245,6 +258,23 @@ static void event_index_is_marked_dirty(void **state)
 }
 
 /* -- buffers */
+
+static void buffers_side_by_side_become_one(void **state)
+{
+	char b[64];
+	struct iovec iov[] = {
+		{ b, 8 }, { b + 8, 8 }, { b + 32, 8 }, { b + 40, 16 },
+		{ b + 16, 8 },
+	};
+
+	assert_int_equal(iov_merge(iov, 5), 3);
+	assert_ptr_equal(iov[0].iov_base, b);
+	assert_int_equal(iov[0].iov_len, 16);
+	assert_ptr_equal(iov[1].iov_base, b + 32);
+	assert_int_equal(iov[1].iov_len, 24);
+	assert_ptr_equal(iov[2].iov_base, b + 16);
+	assert_int_equal(iov_merge(iov, 0), 0);
+}
 
 static void copies_cross_buffers(void **state)
 {
@@ -293,9 +323,11 @@ int main(void)
 		T(interrupt_follows_the_event_index),
 		T(event_index_may_wrap),
 		T(notify_on_moves_the_event_index),
+		T(notify_cancel_takes_a_wish_back),
 		T(notify_on_tells_what_came_meanwhile),
 		T(notify_off_sets_the_flag),
 		T(event_index_is_marked_dirty),
+		cmocka_unit_test(buffers_side_by_side_become_one),
 		cmocka_unit_test(copies_cross_buffers),
 		cmocka_unit_test(trimming_crosses_buffers),
 	};
