@@ -23,6 +23,7 @@ class Way:
     tls: str = ''               # directory of certificates; '': plain TCP
     postcopy: bool = False
     downtime_ms: int = 50       # what Godwit is asked for
+    auto_converge: bool = False
 
 
 class Serial:
@@ -203,6 +204,8 @@ class Godwit(Vmm):
             more.update(x_plain=True)
         if self.way.postcopy:
             more.update(x_postcopy=True)
+        if self.way.auto_converge:
+            more.update(auto_converge=True)
         try:
             self.qmp.command('migrate', uri=f'tcp:127.0.0.1:{to.port}',
                              downtime_limit=self.way.downtime_ms, **more)
@@ -268,6 +271,8 @@ class Qemu(Vmm):
             words['multifd_channels'] = self.streams
         if self.way.postcopy:
             on.append('postcopy-ram')
+        if self.way.auto_converge:
+            on.append('auto-converge')
         if self.way.tls:
             words.update(tls_creds='tls0', tls_hostname=TLS_NAME)
         self.qmp.command('migrate-set-capabilities', capabilities=[
