@@ -123,7 +123,7 @@ check:
 check-all: lint-tests := $(wildcard tests/lint/*)
 check-all: all unit-tests vm-tests guests
 	$(Q)O=$(O) tests/runner $(lint-tests) $(unit) $(vm-tests) \
-		tests/model/test $(sort $(wildcard tests/migrate/*.py)) \
+		tests/model/test tests/bench/test $(sort $(wildcard tests/migrate/*.py)) \
 		$(sort $(wildcard tests/rig/test-*))
 demo:
 	tests/deps check

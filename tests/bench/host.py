@@ -50,11 +50,21 @@ def thread_seconds(folder):
         return int(stat.readline().split()[0]) / 1e9
 
 
+def ticks():
+    """Of all CPUs, by use: proc_stat(5)."""
+    with open('/proc/stat', encoding='ascii') as stat:
+        return [int(word) for word in stat.readline().split()[1:]]
+
+
 def busy_seconds():
     """CPU seconds that all processes and the host beneath took."""
-    with open('/proc/stat', encoding='ascii') as stat:
-        f = [int(word) for word in stat.readline().split()[1:]]
+    f = ticks()
     return (sum(f[:3]) + sum(f[5:8])) / os.sysconf('SC_CLK_TCK')
+
+
+def stolen_ms():
+    """CPU time that the host beneath this machine, if any, kept for others."""
+    return ticks()[7] * 1e3 / os.sysconf('SC_CLK_TCK')
 
 
 def private_mib(pid, ram_mib):
@@ -155,3 +165,10 @@ def line_gib_s(congestion, mib=1024, chunk=MIB):
     conn.close()
     listener.close()
     return got / (1 << 30) / took
+
+
+def limit_gib_s():
+    """With the congestion control of this machine, or without pacing: the
+    better one, since Godwit chooses, too."""
+    return max(line_gib_s(name) for name in
+               dict.fromkeys((congestion_control(), 'reno')))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The two that are compared, behind one interface. Both speak QMP."""
+import dataclasses
 import json
 import os
 import re
@@ -8,6 +9,21 @@ import socket
 import subprocess
 import threading
 import time
+
+TLS_NAME = 'bench'              # both sides' name in their certificates
+
+
+class NotMeasured(Exception):
+    """This can't be had of this one, or here; the text says why."""
+
+
+@dataclasses.dataclass
+class Way:
+    """How a move goes, as far as both sides must know it."""
+    tls: str = ''               # directory of certificates; '': plain TCP
+    postcopy: bool = False
+    downtime_ms: int = 50       # what Godwit is asked for
+    auto_converge: bool = False
 
 
 class Serial:
@@ -120,11 +136,12 @@ class Vmm:
     """One process with one guest: its serial port on standard output."""
 
     def __init__(self, work, role, kernel, ram_mib, append, disk=None,
-                 file=None):
+                 file=None, way=Way()):
         self.control = os.path.join(work, role + '.sock')
         self.append = append
         self.disk = disk
         self.file = file        # it comes back from there
+        self.way = way
         self.ram_mib = ram_mib
         self.kernel = kernel
         self.errors = os.path.join(work, role + '.err')
@@ -163,6 +180,7 @@ class Vmm:
 
 
 class Godwit(Vmm):
+    name = 'godwit'
     binary = 'godwit'
     vcpu_name = 'vcpu0'
 
@@ -172,25 +190,43 @@ class Godwit(Vmm):
         if self.file:
             return [*c[:1], 'restore', *c[2:], self.file]
         if self.port:
-            return c + ['--incoming', f'tcp:127.0.0.1:{self.port}',
-                        '--plain']
+            tls = ['--tls', self.way.tls] if self.way.tls else ['--plain']
+            return c + ['--incoming', f'tcp:127.0.0.1:{self.port}', *tls]
         if self.disk:
             c += ['--disk', self.disk]
         return c + ['--kernel', self.kernel, '--memory', str(self.ram_mib),
                     '--append', self.append]
 
-    def migrate(self, to, downtime_ms):
-        self.qmp.command('migrate', uri=f'tcp:127.0.0.1:{to.port}',
-                         x_plain=True, downtime_limit=downtime_ms)
-
+    def migrate(self, to, **more):
+        if self.way.tls:
+            more.update(x_tls=self.way.tls, tls_hostname=TLS_NAME)
+        else:
+            more.update(x_plain=True)
+        if self.way.postcopy:
+            more.update(x_postcopy=True)
+        if self.way.auto_converge:
+            more.update(auto_converge=True)
+        try:
+            self.qmp.command('migrate', uri=f'tcp:127.0.0.1:{to.port}',
+                             downtime_limit=self.way.downtime_ms, **more)
+        except RuntimeError as error:
+            if 'x-postcopy' not in str(error):
+                raise
+            raise NotMeasured('this godwit has no post-copy') from None
 
     def save(self, path):
         self.qmp.command('x-save', file=path)
 
+    def pause_ms(self, report):
+        return report['x-job']['downtime-us'] / 1e3
+
 
 class Qemu(Vmm):
+    name = 'qemu'
     binary = 'qemu-system-x86_64'
     vcpu_name = 'CPU 0/KVM'
+    streams = 0                 # of multifd
+    downtime_ms = 300           # its default
     # where its first virtio-mmio device is
     blk = ' blk=0xfeb00000'
 
@@ -216,24 +252,78 @@ class Qemu(Vmm):
              '-qmp', f'unix:{self.control},server=on,wait=off']
         if self.disk:
             c += self.disk_words()
+        if self.way.tls:
+            end = 'server' if self.port else 'client'
+            c += ['-object', f'tls-creds-x509,id=tls0,dir={self.way.tls},'
+                  f'endpoint={end},verify-peer=on']
         if self.file:
             return c + ['-incoming', 'exec:cat ' + self.file]
         return c + (['-incoming', 'defer'] if self.port else [])
 
+    def setup(self):
+        """Both sides: capabilities, then parameters."""
+        # max-bandwidth is 128 MiB/s by default: then nothing here converges
+        words = {'max_bandwidth': 100 << 30,
+                 'downtime_limit': self.downtime_ms}
+        on = ['events']
+        if self.streams:
+            on.append('multifd')
+            words['multifd_channels'] = self.streams
+        if self.way.postcopy:
+            on.append('postcopy-ram')
+        if self.way.auto_converge:
+            on.append('auto-converge')
+        if self.way.tls:
+            words.update(tls_creds='tls0', tls_hostname=TLS_NAME)
+        self.qmp.command('migrate-set-capabilities', capabilities=[
+            {'capability': name, 'state': True} for name in on])
+        self.qmp.command('migrate-set-parameters', **words)
+
     def ready(self):
+        self.setup()
         self.qmp.command('migrate-incoming', uri=f'tcp:127.0.0.1:{self.port}')
 
-    def unlimited(self, downtime_ms):
-        # max-bandwidth is 128 MiB/s by default: then nothing here converges
-        self.qmp.command('migrate-set-capabilities', capabilities=[
-            {'capability': 'events', 'state': True}])
-        self.qmp.command('migrate-set-parameters',
-                         max_bandwidth=100 << 30, downtime_limit=downtime_ms)
-
-    def migrate(self, to, downtime_ms):
-        self.unlimited(downtime_ms)
+    def migrate(self, to):
+        self.setup()
         self.qmp.command('migrate', uri=f'tcp:127.0.0.1:{to.port}')
+        if self.way.postcopy:
+            self.switch_after_a_round()
+
+    def switch_after_a_round(self):
+        """The second look at what is dirty ends the first round."""
+        while True:
+            report = self.report()
+            if report.get('status') not in ('setup', 'active'):
+                return          # it got there without, or failed
+            if report.get('ram', {}).get('dirty-sync-count', 0) >= 2:
+                break
+            time.sleep(0.002)
+        try:
+            self.qmp.command('migrate-start-postcopy')
+        except RuntimeError:
+            if self.report().get('status') == 'active':
+                raise
 
     def save(self, path):
-        self.unlimited(300)
+        self.setup()
         self.qmp.command('migrate', uri='exec:cat >' + path)
+
+    def pause_ms(self, report):
+        return report['downtime']
+
+
+class QemuFast(Qemu):
+    """Its shortest total time."""
+    name = 'fast'
+    streams = 2
+
+
+class QemuShort(Qemu):
+    """Its shortest pause."""
+    name = 'short'
+    downtime_ms = 50
+
+
+class QemuPostcopy(Qemu):
+    """Refuses multifd together with post-copy."""
+    name = 'postcopy'
