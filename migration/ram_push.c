@@ -3,9 +3,66 @@
 
 #include <errno.h>
 
+#include "migration/bits.h"
 #include "migration/page_zero.h"
 #include "migration/wire.h"
 #include "vmm/base/util.h"
+
+#define PRESENT_STEP 2048	/* pages that are looked at at once */
+
+static uint64_t region_pages(const struct ram_send *rs, unsigned int r)
+{
+	return rs->mem->region[r].range.size >> PAGE_SHIFT;
+}
+
+/* -- which pages ----------------------------------------------------------- */
+
+void ram_send_leave_absent(struct ram_send *rs)
+{
+	unsigned long present[PRESENT_STEP / LONG_BITS];
+
+	if (!rs->first)
+		return;
+	for (unsigned int r = 0; r < rs->mem->nregions; r++) {
+		uint64_t pages = region_pages(rs, r);
+
+		for (uint64_t at = 0; at < pages; at += PRESENT_STEP) {
+			uint64_t n = MIN((uint64_t)PRESENT_STEP, pages - at);
+
+			memory_present(rs->mem, r, at, n, present);
+			for (uint64_t i = 0; i < bits_longs(n); i++)
+				rs->dirty[r][at / LONG_BITS + i] &= present[i];
+		}
+	}
+}
+
+void ram_send_push(struct ram_send *rs)
+{
+	uint64_t left = 0;
+
+	for (unsigned int r = 0; r < rs->mem->nregions; r++)
+		left += bits_count(rs->dirty[r], region_pages(rs, r));
+	atomic_store(&rs->left, left);
+	atomic_store(&rs->wish, -1);
+	rs->pushing = true;
+}
+
+bool ram_send_take(struct ram_send *rs, unsigned int region, uint64_t page)
+{
+	unsigned long bit = 1ul << (page % LONG_BITS);
+	unsigned long *word = &rs->dirty[region][page / LONG_BITS];
+	uint64_t chunk = page / RAM_PUSH_CHUNK;
+
+	if (!(__atomic_fetch_and(word, ~bit, __ATOMIC_RELAXED) & bit))
+		return false;
+	atomic_fetch_sub(&rs->left, 1);
+	for (unsigned int r = 0; r < region; r++)
+		chunk += (region_pages(rs, r) + RAM_PUSH_CHUNK - 1) / RAM_PUSH_CHUNK;
+	atomic_store(&rs->wish, (long long)chunk);
+	return true;
+}
+
+/* -- those that are asked for ---------------------------------------------- */
 
 /* The region of @gpa and the page's number in it. */
 static int locate(const struct memory *mem, gpa_t gpa, unsigned int *r,

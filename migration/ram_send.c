@@ -13,7 +13,6 @@
 
 /* Pages of a chunk: what is protected and then sent at a time (8 MiB). */
 #define CHUNK 2048
-#define PUSH_CHUNK 64		/* somebody may wait for one of them */
 #define PUSH_BYTES (256 * KIB)
 #define BATCH_RUNS 128
 #define BATCH_BYTES (1 * MIB)	/* written at once when this much is there */
@@ -194,7 +193,7 @@ static void grab_bits(struct ram_worker *w, unsigned int r, uint64_t first,
 
 static unsigned int chunk_pages(const struct ram_send *rs)
 {
-	return rs->pushing ? PUSH_CHUNK : CHUNK;
+	return rs->pushing ? RAM_PUSH_CHUNK : CHUNK;
 }
 
 static int send_chunk(struct ram_worker *w, unsigned int r, uint64_t first)
@@ -389,51 +388,6 @@ int ram_send_forget(struct ram_send *rs, struct error *err)
 	for (unsigned int r = 0; ret == 0 && r < rs->mem->nregions; r++)
 		ret = forget_region(rs, r, err);
 	return ret;
-}
-
-void ram_send_leave_absent(struct ram_send *rs)
-{
-	unsigned long *present = rs->worker[0].present;
-
-	if (!rs->first)
-		return;
-	for (unsigned int r = 0; r < rs->mem->nregions; r++) {
-		uint64_t pages = region_pages(rs, r);
-
-		for (uint64_t at = 0; at < pages; at += CHUNK) {
-			uint64_t n = MIN((uint64_t)CHUNK, pages - at);
-
-			memory_present(rs->mem, r, at, n, present);
-			for (uint64_t i = 0; i < bits_longs(n); i++)
-				rs->dirty[r][at / LONG_BITS + i] &= present[i];
-		}
-	}
-}
-
-void ram_send_push(struct ram_send *rs)
-{
-	uint64_t left = 0;
-
-	for (unsigned int r = 0; r < rs->mem->nregions; r++)
-		left += bits_count(rs->dirty[r], region_pages(rs, r));
-	atomic_store(&rs->left, left);
-	atomic_store(&rs->wish, -1);
-	rs->pushing = true;
-}
-
-bool ram_send_take(struct ram_send *rs, unsigned int region, uint64_t page)
-{
-	unsigned long bit = 1ul << (page % LONG_BITS);
-	unsigned long *word = &rs->dirty[region][page / LONG_BITS];
-	uint64_t chunk = page / PUSH_CHUNK;
-
-	if (!(__atomic_fetch_and(word, ~bit, __ATOMIC_RELAXED) & bit))
-		return false;
-	atomic_fetch_sub(&rs->left, 1);
-	for (unsigned int r = 0; r < region; r++)
-		chunk += (region_pages(rs, r) + PUSH_CHUNK - 1) / PUSH_CHUNK;
-	atomic_store(&rs->wish, (long long)chunk);
-	return true;
 }
 
 int ram_send_fence(struct ram_send *rs, uint32_t round, unsigned int flags,

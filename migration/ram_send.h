@@ -26,6 +26,9 @@
 struct page_zero;
 struct ram_worker;
 
+/* Pages that are taken at a time in post-copy: somebody may wait for one. */
+#define RAM_PUSH_CHUNK 64
+
 struct ram_send {
 	/* configuration */
 	struct vm *vm;
@@ -75,8 +78,8 @@ int ram_send_fence(struct ram_send *rs, uint32_t round, unsigned int flags,
 		   uint64_t deadline, struct error *err) __must_check;
 
 /*
- * Post-copy: the guest is stopped here for good, and what is dirty is sent
- * while it runs elsewhere. push begins; then ram_send_pages() sends what nobody
+ * ram_push.c, post-copy: the guest is stopped here for good, and what is dirty is
+ * sent while it runs elsewhere. push begins; then ram_send_pages() sends what nobody
  * took, beginning behind the page that was taken last.
  */
 void ram_send_push(struct ram_send *rs);

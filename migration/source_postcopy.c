@@ -404,3 +404,52 @@ unsigned int source_severed(void *ctx)
 	}
 	return event;
 }
+
+/* -- for everybody -------------------------------------------------------- */
+
+int migration_source_switch(struct migration_source *s, struct error *err)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->over || s->committed)
+		ret = error_set(err, EALREADY, "too late for post-copy: the %s",
+				s->over ? "migration is over" :
+					  "destination was told to go");
+	else
+		atomic_store(&s->switch_now, true);
+	pthread_mutex_unlock(&s->lock);
+	return ret;
+}
+
+int migration_source_recover(struct migration_source *s, const char *uri,
+			     struct error *err)
+{
+	int ret = uri ? channel_security_check(uri, &s->cfg.params.security,
+					       err) : 0;
+
+	if (ret < 0)
+		return ret;
+	pthread_mutex_lock(&s->lock);
+	if (!s->severed)
+		ret = error_set(err, EINVAL, "nothing to recover: no post-copy has lost its link");
+	else if (uri)
+		snprintf(s->uri, sizeof(s->uri), "%s", uri);
+	s->severed = false;	/* from here on the thread reads uri */
+	pthread_mutex_unlock(&s->lock);
+	if (ret < 0)
+		return ret;
+	pthread_mutex_lock(&s->progress.lock);
+	s->progress.now.postcopy.link = MIGRATION_LINK_RECOVERING;
+	pthread_mutex_unlock(&s->progress.lock);
+	fd_event_signal(s->recover_fd);
+	return 0;
+}
+
+void migration_source_give_up(struct migration_source *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->given_up = true;
+	pthread_mutex_unlock(&s->lock);
+	fd_event_signal(s->cancel_fd);
+}
