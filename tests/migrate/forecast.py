@@ -10,7 +10,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from godwit import GODWIT, free, main, moved, one_runs, until
 
 CALM = 'mode=dirty ws=16 rate=4 hb=50 fill=rand'
-BUSY = 'mode=dirty ws=8 hb=50 fill=rand'
+# more than 8 MiB/s carry, and no more than throttling can hold back
+BUSY = 'mode=dirty ws=32 rate=64 hb=50 fill=rand'
 MIB = 1 << 20
 
 
