@@ -9,7 +9,7 @@
 #define STALLED_MAX 30		/* rounds without shrinking */
 #define POLISH_MAX 4
 #define POLISH_NS (2 * NSEC_PER_MSEC)	/* not worth another round */
-#define POLISH_SHARE 10		/* of the time that it was watched */
+#define POLISH_SHARE 4		/* of the time that it was watched */
 #define OVERHEAD_NS (5 * NSEC_PER_MSEC)
 /* A short round says little about the line: it must not spoil the estimate. */
 #define MEASURE_NS (1 * NSEC_PER_MSEC)
