@@ -33,7 +33,6 @@ struct qmp_server instance_server(struct instance *inst)
 void instance_quit(struct instance *inst, int status)
 {
 	struct error ignored = ERROR_INIT;
-
 	bool again = inst->quitting;
 
 	inst->status = status;

@@ -41,18 +41,14 @@ static uint64_t forget(struct ram_fetch *rf, unsigned int r, uint64_t first,
 static int locate(const struct ram_fetch *rf, gpa_t gpa, uint64_t npages,
 		  unsigned int *r, uint64_t *first, struct error *err)
 {
-	const struct memory *mem = rf->mem;
+	uint64_t offset;
 
-	for (*r = 0; *r < mem->nregions; (*r)++) {
-		const struct memory_range *range = &mem->region[*r].range;
-
-		*first = (gpa - range->base) >> PAGE_SHIFT;
-		if (gpa >= range->base &&
-		    range_within(*first, npages, range->size >> PAGE_SHIFT))
-			return 0;
-	}
-	return error_set(err, EPROTO, "%llu pages at %#llx lie outside of memory",
-			 (unsigned long long)npages, (unsigned long long)gpa);
+	if (!memory_locate(rf->mem, gpa, npages << PAGE_SHIFT, r, &offset))
+		return error_set(err, EPROTO, "%llu pages at %#llx lie outside of memory",
+				 (unsigned long long)npages,
+				 (unsigned long long)gpa);
+	*first = offset >> PAGE_SHIFT;
+	return 0;
 }
 
 /* -- who waits ------------------------------------------------------------ */
@@ -321,22 +317,17 @@ static int discard(struct ram_fetch *rf, unsigned int r, uint64_t first,
 	return 0;
 }
 
-static bool bit_of(const struct wire_missing *m, uint32_t i)
-{
-	return m->bits[i / 8] >> (i % 8) & 1;
-}
-
 int ram_fetch_mark(struct ram_fetch *rf, const struct wire_missing *m,
 		   struct error *err)
 {
-	uint64_t first;
-	unsigned int r;
+	uint64_t first = 0;
+	unsigned int r = 0;
 	int ret = locate(rf, m->gpa, m->npages, &r, &first, err);
 
 	for (uint32_t i = 0; ret == 0 && i < m->npages;) {
 		uint32_t start = i;
 
-		while (i < m->npages && bit_of(m, i))
+		while (i < m->npages && wire_missing_bit(m, i))
 			i++;
 		if (i > start)
 			ret = discard(rf, r, first + start, i - start, err);
@@ -424,8 +415,8 @@ static void arrived(struct ram_fetch *rf, unsigned int r, gpa_t gpa,
 int ram_fetch_place(struct ram_fetch *rf, gpa_t gpa, uint32_t npages,
 		    const void *data, struct error *err)
 {
-	uint64_t first;
-	unsigned int r;
+	uint64_t first = 0;
+	unsigned int r = 0;
 	int ret = locate(rf, gpa, npages, &r, &first, err);
 
 	if (ret == 0)
@@ -440,8 +431,8 @@ int ram_fetch_place(struct ram_fetch *rf, gpa_t gpa, uint32_t npages,
 int ram_fetch_zero(struct ram_fetch *rf, gpa_t gpa, uint32_t npages,
 		   struct error *err)
 {
-	uint64_t first;
-	unsigned int r;
+	uint64_t first = 0;
+	unsigned int r = 0;
 	int ret = locate(rf, gpa, npages, &r, &first, err);
 
 	if (ret == 0)

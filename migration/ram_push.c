@@ -64,21 +64,6 @@ bool ram_send_take(struct ram_send *rs, unsigned int region, uint64_t page)
 
 /* -- those that are asked for ---------------------------------------------- */
 
-/* The region of @gpa and the page's number in it. */
-static int locate(const struct memory *mem, gpa_t gpa, unsigned int *r,
-		  uint64_t *page, struct error *err)
-{
-	for (*r = 0; *r < mem->nregions; (*r)++) {
-		const struct memory_range *range = &mem->region[*r].range;
-
-		*page = (gpa - range->base) >> PAGE_SHIFT;
-		if (gpa >= range->base && *page < range->size >> PAGE_SHIFT)
-			return 0;
-	}
-	return error_set(err, EPROTO, "asked for a page at %#llx, outside of memory",
-			 (unsigned long long)gpa);
-}
-
 static void account(struct ram_push *p, bool zero)
 {
 	struct migration_progress *progress = p->ram->progress;
@@ -117,7 +102,7 @@ static int send_page(struct ram_push *p, gpa_t gpa, struct error *err)
 static int answer(struct ram_push *p, struct error *err)
 {
 	uint8_t header[RUN_HEADER];
-	uint64_t page = 0;
+	uint64_t offset = 0;
 	unsigned int r = 0;
 	struct run run;
 	int ret = channel_read(&p->channel, header, sizeof(header), 0, err);
@@ -127,13 +112,15 @@ static int answer(struct ram_push *p, struct error *err)
 	if (ret == 0 && run.kind != RUN_WANT)
 		ret = error_set(err, EPROTO, "run of kind %u where pages are asked for",
 				run.kind);
-	if (ret == 0)
-		ret = locate(p->ram->mem, run.gpa, &r, &page, err);
+	if (ret == 0 && !memory_locate(p->ram->mem, run.gpa, PAGE_BYTES, &r,
+				       &offset))
+		ret = error_set(err, EPROTO, "asked for a page at %#llx, outside of memory",
+				(unsigned long long)run.gpa);
 	if (ret < 0)
 		return ret;
 	atomic_fetch_add(&p->requests, 1);
 	/* else it is on its way */
-	if (ram_send_take(p->ram, r, page))
+	if (ram_send_take(p->ram, r, offset >> PAGE_SHIFT))
 		ret = send_page(p, run.gpa, err);
 	return ret;
 }

@@ -102,14 +102,20 @@ static ssize_t recv_data(struct ram_recv_channel *c, const struct run *run,
 	return n < 0 ? n : n - (ssize_t)len;
 }
 
+/* Room for the bytes of a run that don't go into guest memory as they are. */
+static int need_bounce(struct ram_recv_channel *c, struct error *err)
+{
+	if (!c->bounce)
+		c->bounce = malloc(RUN_MAX_PAGES * PAGE_BYTES);
+	return c->bounce ? 0 : error_set(err, ENOMEM, "no memory for a run of pages");
+}
+
 static int zstd_start(struct ram_recv_channel *c, struct error *err)
 {
 	if (!c->rr->compressed)
 		return error_set(err, EPROTO, "a compressed run, which the OFFER did not announce");
-	if (!c->frame)
-		c->frame = malloc(RUN_MAX_PAGES << PAGE_SHIFT);
-	if (!c->frame)
-		return error_set(err, ENOMEM, "no memory for compressed runs");
+	if (need_bounce(c, err) < 0)
+		return -err->code;
 	return c->zstd ? 0 : compressor_create(&c->zstd, err);
 }
 
@@ -122,13 +128,13 @@ static int recv_zstd(struct ram_recv_channel *c, const struct run *run,
 	void *host = NULL;
 
 	if (ret == 0)
-		ret = channel_read(&c->ch, c->frame, run->length, 0, err);
+		ret = channel_read(&c->ch, c->bounce, run->length, 0, err);
 	if (ret == 0)
 		host = place(c->rr, run, err);
 	if (!host)
 		return -err->code;
 	return decompress_bytes(c->zstd, host,
-				(size_t)run->npages << PAGE_SHIFT, c->frame,
+				(size_t)run->npages << PAGE_SHIFT, c->bounce,
 				run->length, err);
 }
 
@@ -178,13 +184,10 @@ static int fetch_data(struct ram_recv_channel *c, const struct run *run,
 		      struct error *err)
 {
 	size_t len = (size_t)run->npages << PAGE_SHIFT;
-	int ret;
+	int ret = need_bounce(c, err);
 
-	if (!c->bounce)
-		c->bounce = malloc(RUN_MAX_PAGES * PAGE_BYTES);
-	if (!c->bounce)
-		return error_set(err, ENOMEM, "no memory for pages");
-	ret = channel_read(&c->ch, c->bounce, len, 0, err);
+	if (ret == 0)
+		ret = channel_read(&c->ch, c->bounce, len, 0, err);
 	if (ret == 0)
 		ret = ram_fetch_place(c->rr->fetch, run->gpa, run->npages,
 				      c->bounce, err);
@@ -365,7 +368,6 @@ void ram_recv_exit(struct ram_recv *rr)
 			pthread_join(rr->channel[i].thread, NULL);
 		channel_close(&rr->channel[i].ch);
 		compressor_destroy(rr->channel[i].zstd);
-		free(rr->channel[i].frame);
 		rr->channel[i].started = false;
 		free(rr->channel[i].bounce);
 		rr->channel[i].bounce = NULL;

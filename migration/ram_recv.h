@@ -29,9 +29,9 @@ struct ram_recv_channel {
 	struct channel ch;		/* owned */
 	pthread_t thread;
 	bool started;
-	uint8_t *bounce;		/* its thread's; owned */
+	uint8_t *bounce;		/* its thread's; owned; NULL until it is
+					 * needed: frames, post-copy */
 	struct compressor *zstd;	/* NULL until the first ZSTD run */
-	uint8_t *frame;			/* which is read to here */
 	/* under rr->lock */
 	uint32_t fence;			/* last round that ended here */
 	bool last;			/* by a LAST fence */

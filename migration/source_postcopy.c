@@ -250,25 +250,25 @@ static void forget_missing(struct migration_source *s)
 
 static int hear_missing(struct migration_source *s, const struct message *msg)
 {
-	const struct memory *mem = s->ram.mem;
 	struct wire_missing m;
+	uint64_t offset;
+	unsigned int r;
 	int ret = wire_missing_decode(msg->payload, msg->len, &m, &s->err);
 
-	for (unsigned int r = 0; ret == 0 && r < mem->nregions; r++) {
-		const struct memory_range *range = &mem->region[r].range;
-		uint64_t first = (m.gpa - range->base) >> PAGE_SHIFT;
+	if (ret < 0)
+		return ret;
+	if (!memory_locate(s->ram.mem, m.gpa, (uint64_t)m.npages << PAGE_SHIFT,
+			   &r, &offset))
+		return error_set(&s->err, EPROTO, "MISSING at %#llx, outside of memory",
+				 (unsigned long long)m.gpa);
+	for (uint64_t i = 0; i < m.npages; i++) {
+		uint64_t page = (offset >> PAGE_SHIFT) + i;
 
-		if (m.gpa < range->base ||
-		    !range_within(first, m.npages, region_pages(s, r)))
-			continue;
-		for (uint64_t i = 0; i < m.npages; i++)
-			if (m.bits[i / 8] >> (i % 8) & 1)
-				s->ram.dirty[r][(first + i) / LONG_BITS] |=
-					1ul << (first + i) % LONG_BITS;
-		return 0;
+		if (wire_missing_bit(&m, i))
+			s->ram.dirty[r][page / LONG_BITS] |=
+				1ul << page % LONG_BITS;
 	}
-	return ret < 0 ? ret : error_set(&s->err, EPROTO, "MISSING at %#llx, outside of memory",
-					 (unsigned long long)m.gpa);
+	return 0;
 }
 
 /* What the other side says of itself, up to its ROUND: 1; 0: go on. */

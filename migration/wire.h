@@ -184,6 +184,11 @@ struct wire_missing {
 };
 
 #define WIRE_MISSING_SIZE 16	/* before the bits */
+static inline bool wire_missing_bit(const struct wire_missing *m, uint64_t page)
+{
+	return m->bits[page / 8] >> (page % 8) & 1;
+}
+
 size_t wire_missing_encode(uint8_t *out, const struct wire_missing *m);
 int wire_missing_decode(const uint8_t *in, size_t len, struct wire_missing *m,
 			struct error *err) __must_check;

@@ -226,17 +226,29 @@ void memory_exit(struct memory *mem)
 	fd_close(&mem->pagemap);
 }
 
+bool memory_locate(const struct memory *mem, gpa_t gpa, uint64_t len,
+		   unsigned int *region, uint64_t *offset)
+{
+	for (unsigned int i = 0; i < mem->nregions; i++) {
+		const struct memory_range *r = &mem->region[i].range;
+
+		if (gpa < r->base || !range_within(gpa - r->base, len, r->size))
+			continue;
+		*region = i;
+		*offset = gpa - r->base;
+		return true;
+	}
+	return false;
+}
+
 static const struct memory_region *find(const struct memory *mem, gpa_t gpa,
 					uint64_t len)
 {
-	for (unsigned int i = 0; i < mem->nregions; i++) {
-		const struct memory_region *r = &mem->region[i];
+	unsigned int region;
+	uint64_t offset;
 
-		if (gpa >= r->range.base &&
-		    range_within(gpa - r->range.base, len, r->range.size))
-			return r;
-	}
-	return NULL;
+	return memory_locate(mem, gpa, len, &region, &offset) ?
+		       &mem->region[region] : NULL;
 }
 
 void *memory_ptr(const struct memory *mem, gpa_t gpa, uint64_t len)

@@ -106,6 +106,11 @@ void memory_exit(struct memory *mem);
  */
 void *memory_ptr(const struct memory *mem, gpa_t gpa, uint64_t len);
 
+/* The region that holds all of [gpa, gpa + len), and how far into it that begins;
+ * false: none does, and nothing is written. */
+bool memory_locate(const struct memory *mem, gpa_t gpa, uint64_t len,
+		   unsigned int *region, uint64_t *offset);
+
 /* Checked copies; -EFAULT if any byte lies outside, and then none is moved. */
 int memory_read(const struct memory *mem, gpa_t gpa, void *buf, size_t len);
 int memory_write(struct memory *mem, gpa_t gpa, const void *buf, size_t len);
