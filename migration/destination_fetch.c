@@ -177,7 +177,7 @@ static int tell_missing(struct migration_destination *d)
 			 error_set(&d->err, ENOMEM, "no memory for a map of pages");
 
 	for (unsigned int r = 0; r < mem->nregions; r++) {
-		uint64_t pages = mem->region[r].range.size >> PAGE_SHIFT;
+		uint64_t pages = memory_pages(mem, r);
 
 		for (uint64_t at = 0; ret == 0 && at < pages;
 		     at += WIRE_MISSING_PAGES)

@@ -279,9 +279,8 @@ int ram_fetch_init(struct ram_fetch *rf, struct memory *mem, int uffd,
 	if (rf->event_fd < 0 || rf->wake_fd < 0)
 		ret = error_set(err, EMFILE, "no descriptor for missing pages");
 	for (unsigned int r = 0; r < mem->nregions && ret == 0; r++) {
-		uint64_t pages = mem->region[r].range.size >> PAGE_SHIFT;
-
-		rf->missing[r] = calloc(bits_longs(pages), sizeof(long));
+		rf->missing[r] = calloc(bits_longs(memory_pages(mem, r)),
+					sizeof(long));
 		if (!rf->missing[r])
 			ret = error_set(err, ENOMEM, "no memory for a map of missing pages");
 	}

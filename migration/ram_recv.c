@@ -344,7 +344,7 @@ int ram_recv_init(struct ram_recv *rr, struct memory *mem,
 	for (unsigned int r = 0; r < mem->nregions; r++) {
 		uint64_t size = mem->region[r].range.size;
 
-		rr->received[r] = calloc(bits_longs(size >> PAGE_SHIFT),
+		rr->received[r] = calloc(bits_longs(memory_pages(mem, r)),
 					 sizeof(long));
 		rr->populated[r] = calloc(bits_longs((size >> BLOCK_SHIFT) + 1),
 					  sizeof(long));

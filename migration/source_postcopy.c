@@ -24,11 +24,6 @@
 
 /* -- which pages are missing there ---------------------------------------- */
 
-static uint64_t region_pages(const struct migration_source *s, unsigned int r)
-{
-	return s->cfg.vm->mem.region[r].range.size >> PAGE_SHIFT;
-}
-
 /* Of these pages, the dirty ones that were not told of yet; false: none. */
 static bool take_untold(struct migration_source *s, unsigned int r,
 			uint64_t first, uint64_t n, uint8_t *bits)
@@ -51,7 +46,7 @@ static bool take_untold(struct migration_source *s, unsigned int r,
 static int tell_range(struct migration_source *s, unsigned int r,
 		      uint64_t first, uint8_t *bits, uint64_t deadline)
 {
-	uint64_t n = MIN(region_pages(s, r) - first,
+	uint64_t n = MIN(memory_pages(s->ram.mem, r) - first,
 			 (uint64_t)WIRE_MISSING_PAGES);
 	struct wire_missing m = {
 		.gpa = s->cfg.vm->mem.region[r].range.base +
@@ -73,7 +68,8 @@ static int tell_missing(struct migration_source *s, uint64_t deadline)
 	int ret = bits ? 0 : error_set(&s->err, ENOMEM, "no memory for a map of pages");
 
 	for (unsigned int r = 0; r < s->ram.mem->nregions; r++)
-		for (uint64_t first = 0; ret == 0 && first < region_pages(s, r);
+		for (uint64_t first = 0;
+		     ret == 0 && first < memory_pages(s->ram.mem, r);
 		     first += WIRE_MISSING_PAGES)
 			ret = tell_range(s, r, first, bits, deadline);
 	free(bits);
@@ -88,7 +84,7 @@ int source_switch(struct migration_source *s)
 		return ret;
 	s->push.channel.idle_ns = 0;	/* nobody need ask for anything */
 	for (unsigned int r = 0; r < s->ram.mem->nregions && ret == 0; r++) {
-		s->told[r] = calloc(bits_longs(region_pages(s, r)),
+		s->told[r] = calloc(bits_longs(memory_pages(s->ram.mem, r)),
 				    sizeof(long));
 		if (!s->told[r])
 			ret = error_set(&s->err, ENOMEM, "no memory for a map of pages");
@@ -245,7 +241,7 @@ static void forget_missing(struct migration_source *s)
 {
 	for (unsigned int r = 0; r < s->ram.mem->nregions; r++)
 		memset(s->ram.dirty[r], 0,
-		       bits_longs(region_pages(s, r)) * sizeof(long));
+		       bits_longs(memory_pages(s->ram.mem, r)) * sizeof(long));
 }
 
 static int hear_missing(struct migration_source *s, const struct message *msg)
