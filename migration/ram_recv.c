@@ -201,7 +201,7 @@ static int fetch_zeroes(struct ram_recv *rr, const struct run *run,
 {
 	atomic_fetch_add_explicit(&rr->zeroes, run->npages,
 				  memory_order_relaxed);
-	return ram_fetch_zero(rr->fetch, run->gpa, run->npages, err);
+	return ram_fetch_place(rr->fetch, run->gpa, run->npages, NULL, err);
 }
 
 /* Runs until the last fence (1) or an error. */
