@@ -155,7 +155,6 @@ static int build(struct vm *vm, struct error *err)
 int vm_create(struct vm **out, const struct vm_config *cfg, struct error *err)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
-	pthread_condattr_t attr;
 	int ret;
 
 	if (!vm)
@@ -176,11 +175,7 @@ int vm_create(struct vm **out, const struct vm_config *cfg, struct error *err)
 	pthread_mutex_init(&vm->vcpus_lock, NULL);
 	pthread_cond_init(&vm->vcpus_go, NULL);
 	pthread_cond_init(&vm->vcpus_parked, NULL);
-	/* deadlines are of the monotonic clock */
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&vm->idle, &attr);
-	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&vm->idle, NULL);
 	ret = vm_notes_init(vm, err);
 	if (!ret)
 		ret = build(vm, err);

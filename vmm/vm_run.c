@@ -161,16 +161,12 @@ static struct device *busy_device(struct vm *vm)
 
 int vm_quiesce(struct vm *vm, uint64_t deadline, struct error *err)
 {
-	struct timespec until = {
-		.tv_sec = (time_t)(deadline / NSEC_PER_SEC),
-		.tv_nsec = (long)(deadline % NSEC_PER_SEC),
-	};
 	struct device *dev;
 	int ret = in_loop(vm, stop_devices, err);
 
 	pthread_mutex_lock(&vm->lock);
 	while ((dev = busy_device(vm)) && ret != ETIMEDOUT)
-		ret = pthread_cond_timedwait(&vm->idle, &vm->lock, &until);
+		ret = cond_wait_until(&vm->idle, &vm->lock, deadline);
 	if (dev)
 		error_set(err, ETIMEDOUT, "%s still has %u requests under way",
 			  dev->name, atomic_load(&dev->inflight));
