@@ -221,12 +221,6 @@ static const struct state_table acpi_pm_table = {
 
 static const struct device_class acpi_pm_class;
 
-static void acpi_pm_destroy(struct device *dev)
-{
-	device_exit(dev);
-	free(to_pm(dev));
-}
-
 static int acpi_pm_build(struct acpi_pm *pm, int node, struct error *err)
 {
 	struct device_env *env = pm->dev.env;
@@ -255,7 +249,7 @@ static int acpi_pm_create(struct device_env *env, int node,
 	device_init(&pm->dev, &acpi_pm_class, env, node);
 	ret = acpi_pm_build(pm, node, err);
 	if (ret)
-		acpi_pm_destroy(&pm->dev);
+		device_free(&pm->dev);
 	else
 		*out = &pm->dev;
 	return ret;
@@ -266,7 +260,7 @@ static const struct device_class acpi_pm_class = {
 	.doc = "ACPI PM1a registers and PM timer (ACPI 6.4, 4.8.3)",
 	.state = &acpi_pm_table,
 	.create = acpi_pm_create,
-	.destroy = acpi_pm_destroy,
+	.destroy = device_free,
 	.reset = acpi_pm_reset,
 	.start = acpi_pm_start,
 	.power_button = acpi_pm_power_button,

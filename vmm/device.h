@@ -143,6 +143,14 @@ void device_exit(struct device *dev);
 
 /* Where @node's "reg" lies: a child of /isa is on the port bus. */
 struct bus *device_bus(struct device_env *env, int node);
+/*
+ * create() and destroy() of a device that owns nothing besides itself: of
+ * class->state->size bytes, all else zero, on the bus by its first "reg".
+ */
+int device_new(struct device **out, const struct device_class *class,
+	       struct device_env *env, int node, bus_access_fn access,
+	       struct error *err) __must_check;
+void device_free(struct device *dev);
 
 /* A request begins / ends that may touch guest memory. */
 static inline void device_get(struct device *dev)
