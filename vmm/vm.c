@@ -93,13 +93,7 @@ static int create_memory(struct vm *vm, struct error *err)
 
 static int count_cpus(struct vm *vm, struct error *err)
 {
-	int cpus = fdt_path_offset(vm->tree, "/cpus"), node;
-
-	if (cpus >= 0)
-		fdt_for_each_subnode(node, vm->tree, cpus)
-			if (!strncmp(fdt_get_name(vm->tree, node, NULL),
-				     "cpu@", 4))
-				vm->nvcpus++;
+	vm->nvcpus = tree_cpus(vm->tree);
 	if (!vm->nvcpus || vm->nvcpus > MIN(arch_board.max_vcpus, VM_MAX_VCPUS))
 		return error_set(err, EINVAL, "machine tree: %u vCPUs (accepted: 1 to %u)",
 				 vm->nvcpus,
