@@ -17,7 +17,6 @@
 
 #include "vmm/base/byteorder.h"
 #include "vmm/device.h"
-#include "vmm/tree.h"
 
 #define PM_PORTS 16
 
@@ -223,19 +222,11 @@ static const struct device_class acpi_pm_class;
 
 static int acpi_pm_build(struct acpi_pm *pm, int node, struct error *err)
 {
-	struct device_env *env = pm->dev.env;
-	uint64_t base, size;
-	unsigned int gsi;
-	int ret = tree_reg(env->tree, node, 0, &base, &size, err) ?:
-		  tree_irq(env->tree, node, &gsi, err);
-
-	if (ret)
-		return ret;
-	pm->sci = env->irq(env, gsi, err);
+	pm->sci = device_irq(pm->dev.env, node, err);
 	if (!pm->sci)
 		return -err->code;
 	pm->timer_start = now_ns();
-	return bus_add(env->pio, base, size, &pm->dev, acpi_pm_access, err);
+	return device_map(&pm->dev, node, acpi_pm_access, err);
 }
 
 static int acpi_pm_create(struct device_env *env, int node,

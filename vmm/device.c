@@ -62,21 +62,37 @@ struct bus *device_bus(struct device_env *env, int node)
 	return name && !strcmp(name, "isa") ? env->pio : env->mmio;
 }
 
+int device_map(struct device *dev, int node, bus_access_fn access,
+	       struct error *err)
+{
+	struct device_env *env = dev->env;
+	uint64_t base, size;
+	int ret = tree_reg(env->tree, node, 0, &base, &size, err);
+
+	return ret ? ret : bus_add(device_bus(env, node), base, size, dev,
+				   access, err);
+}
+
+struct irq_line *device_irq(struct device_env *env, int node,
+			    struct error *err)
+{
+	unsigned int gsi;
+
+	return tree_irq(env->tree, node, &gsi, err) ? NULL :
+	       env->irq(env, gsi, err);
+}
+
 int device_new(struct device **out, const struct device_class *class,
 	       struct device_env *env, int node, bus_access_fn access,
 	       struct error *err)
 {
 	struct device *dev = calloc(1, class->state->size);
-	uint64_t base, size;
 	int ret;
 
 	if (!dev)
 		return error_set(err, ENOMEM, "no memory for a device");
 	device_init(dev, class, env, node);
-	ret = tree_reg(env->tree, node, 0, &base, &size, err);
-	if (!ret)
-		ret = bus_add(device_bus(env, node), base, size, dev, access,
-			      err);
+	ret = device_map(dev, node, access, err);
 	if (ret)
 		device_free(dev);
 	else
