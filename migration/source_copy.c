@@ -296,6 +296,32 @@ static unsigned int dry_run(struct migration_source *s)
 	return SOURCE_EV_CANCEL;
 }
 
+/* For as long as *verdict is to continue. */
+static int rounds(struct migration_source *s, enum policy_verdict *verdict)
+{
+	struct policy_round r;
+	int ret = 0;
+
+	while (ret == 0 && *verdict == POLICY_CONTINUE) {
+		ret = one_round(s, &r);
+		if (ret < 0)
+			break;
+		if (s->round == 1)
+			source_foresee(s, &r);
+		*verdict = policy_round(&s->policy, &r, &s->err);
+		if (*verdict != POLICY_STOP && switch_now(s))
+			*verdict = POLICY_SWITCH;
+		if (*verdict == POLICY_CONTINUE)
+			source_throttle(s, s->policy.throttle);
+		publish(s);
+		if (*verdict == POLICY_CONTINUE)
+			ret = source_check(s, &s->err);
+		if (ret == -ETIME)	/* told so just now: the next round ends */
+			ret = 0;
+	}
+	return ret;
+}
+
 unsigned int source_copying(void *ctx)
 {
 	struct migration_source *s = ctx;
@@ -313,25 +339,8 @@ unsigned int source_copying(void *ctx)
 	} else if (ret == 0) {
 		ret = start_ram(s);
 	}
-	while (ret == 0 && verdict == POLICY_CONTINUE) {
-		struct policy_round r;
-
-		ret = one_round(s, &r);
-		if (ret < 0)
-			break;
-		if (s->round == 1)
-			source_foresee(s, &r);
-		verdict = policy_round(&s->policy, &r, &s->err);
-		if (verdict != POLICY_STOP && switch_now(s))
-			verdict = POLICY_SWITCH;
-		if (verdict == POLICY_CONTINUE)
-			source_throttle(s, s->policy.throttle);
-		publish(s);
-		if (verdict == POLICY_CONTINUE)
-			ret = source_check(s, &s->err);
-		if (ret == -ETIME)	/* told so just now: the next round ends */
-			ret = 0;
-	}
+	if (ret == 0)
+		ret = rounds(s, &verdict);
 	s->forced = verdict == POLICY_FORCE;
 	/* a sync takes milliseconds, so it is paid before the pause */
 	if (ret == 0 && verdict != POLICY_GIVE_UP)
