@@ -138,6 +138,16 @@ static int read_disks(json_t *args, struct migration_params *p,
 	return ret ? ret : qmp_arg_bool(args, "verify", &p->verify, err);
 }
 
+static int read_security(json_t *args, struct instance_security *s,
+			 struct error *err)
+{
+	int ret = qmp_arg_string(args, "x-tls", &s->tls, err);
+
+	if (!ret)
+		ret = qmp_arg_string(args, "tls-hostname", &s->tls_name, err);
+	return ret ? ret : qmp_arg_bool(args, "x-plain", &s->plain, err);
+}
+
 static int migrate(void *arg, json_t *args, json_t **result,
 		   struct error *err)
 {
@@ -157,12 +167,7 @@ static int migrate(void *arg, json_t *args, json_t **result,
 	if (!ret)
 		ret = read_disks(args, &p, err);
 	if (!ret)
-		ret = qmp_arg_string(args, "x-tls", &security.tls, err);
-	if (!ret)
-		ret = qmp_arg_string(args, "tls-hostname", &security.tls_name,
-				     err);
-	if (!ret)
-		ret = qmp_arg_bool(args, "x-plain", &security.plain, err);
+		ret = read_security(args, &security, err);
 	if (!ret)
 		ret = qmp_arg_string(args, "uri", &p.uri, err);
 	if (!ret)
