@@ -136,9 +136,6 @@ int arch_clock_start(struct arch_vm *arch, uint64_t elapsed_ns,
 /* Before a vCPU runs again after a pause (KVM_KVMCLOCK_CTRL). */
 void arch_vcpu_resume(struct arch_vcpu *cpu);
 
-/* Name of a KVM exit reason. */
-const char *arch_exit_name(uint32_t reason);
-
 /* `godwit doctor`: what this KVM is and can't do, lines to @out. Returns
  * true if stock Linux guests can run on it. */
 bool arch_doctor(FILE *out, int kvm_fd);

@@ -210,3 +210,9 @@ unsigned long long client_num(const json_t *object, const char *name)
 
 	return (unsigned long long)json_integer_value(v);
 }
+
+void client_print(const json_t *answer)
+{
+	json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	putchar('\n');
+}

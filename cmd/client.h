@@ -36,5 +36,7 @@ int client_simple(const struct command *cmd, int argc, char **argv,
 /* A member of an answer, or a fallback. */
 const char *client_str(const json_t *object, const char *name);
 unsigned long long client_num(const json_t *object, const char *name);
+/* An answer on standard output, for --json. */
+void client_print(const json_t *answer);
 
 #endif

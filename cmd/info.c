@@ -61,8 +61,7 @@ static int info_main(const struct command *cmd, int argc, char **argv)
 		command_fail(&err);
 	} else if (config.json) {
 		json_object_set(vm, "migration", migration);
-		json_dumpf(vm, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-		putchar('\n');
+		client_print(vm);
 	} else {
 		print_info(vm, migration);
 	}

@@ -86,12 +86,10 @@ static int list_main(const struct command *cmd, int argc, char **argv)
 	if (!command_parse(cmd, argc, argv, &config, args, &status))
 		return status;
 	all = ask_all();
-	if (config.json) {
-		json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-		putchar('\n');
-	} else {
+	if (config.json)
+		client_print(all);
+	else
 		print_table(all);
-	}
 	json_decref(all);
 	return 0;
 }

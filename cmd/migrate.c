@@ -176,10 +176,8 @@ static int migrate(const struct migrate_config *config, const char *vm,
 static int tell(const struct migrate_config *config, const char *vm,
 		const char *uri, const json_t *report)
 {
-	if (config->json) {
-		json_dumpf(report, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-		putchar('\n');
-	}
+	if (config->json)
+		client_print(report);
 	else if (config->dry_run)
 		migrate_forecast_print(stdout, vm, uri, report);
 	else

@@ -11,44 +11,56 @@
 
 #define MAX_MS 2000000ull
 
-/* The numbers, in QEMU's words where it has them. */
-struct number {
+/* Numbers and switches, in QEMU's words where it has them. */
+struct param {
 	const char *name;
-	uint64_t max;
-	size_t offset, size;	/* of the member of migration_params */
+	uint64_t max;		/* of a number */
+	size_t offset, size;	/* of the member of migration_params; 1: bool */
 };
 
-#define NUMBER(member) offsetof(struct migration_params, member), \
+#define PARAM(member) offsetof(struct migration_params, member), \
 	sizeof(((struct migration_params *)0)->member)
 
-static const struct number numbers[] = {
-	{ "downtime-limit", MAX_MS, NUMBER(downtime_ms) },
-	{ "downtime-ramp", MAX_MS / 1000, NUMBER(ramp_s) },
-	{ "max-pause", MAX_MS, NUMBER(max_pause_ms) },
-	{ "max-bandwidth", INT64_MAX, NUMBER(bandwidth) },
-	{ "multifd-channels", MIGRATION_MAX_CHANNELS, NUMBER(channels) },
-	{ "channels", MIGRATION_MAX_CHANNELS, NUMBER(channels) },
-	{ "timeout", UINT32_MAX, NUMBER(timeout_s) },
-	{ "x-ask-seconds", MAX_MS / 1000, NUMBER(resolve_s) },
+static const struct param table[] = {
+	{ "downtime-limit", MAX_MS, PARAM(downtime_ms) },
+	{ "downtime-ramp", MAX_MS / 1000, PARAM(ramp_s) },
+	{ "max-pause", MAX_MS, PARAM(max_pause_ms) },
+	{ "max-bandwidth", INT64_MAX, PARAM(bandwidth) },
+	{ "multifd-channels", MIGRATION_MAX_CHANNELS, PARAM(channels) },
+	{ "channels", MIGRATION_MAX_CHANNELS, PARAM(channels) },
+	{ "timeout", UINT32_MAX, PARAM(timeout_s) },
+	{ "x-ask-seconds", MAX_MS / 1000, PARAM(resolve_s) },
+	{ "auto-converge", 0, PARAM(auto_converge) },
+	{ "x-postcopy", 0, PARAM(postcopy) },
 };
 
-static uint64_t get_number(const struct migration_params *p,
-			   const struct number *n)
+static uint64_t get_number(const struct param *row, const void *at)
 {
-	const char *at = (const char *)p + n->offset;
-
-	return n->size == sizeof(uint64_t) ? *(const uint64_t *)at :
-					     *(const uint32_t *)at;
+	return row->size == sizeof(uint64_t) ? *(const uint64_t *)at :
+					       *(const uint32_t *)at;
 }
 
-static int read_number(json_t *args, const struct number *n,
-		       struct migration_params *p, struct error *err)
+static json_t *tell_param(const struct migration_params *p,
+			  const struct param *row)
 {
-	uint64_t value = get_number(p, n);
-	int ret = qmp_arg_u64(args, n->name, n->max, &value, err);
-	char *at = (char *)p + n->offset;
+	const char *at = (const char *)p + row->offset;
 
-	if (n->size == sizeof(uint64_t))
+	return row->size == sizeof(bool) ? json_boolean(*(const bool *)at) :
+	       json_integer((json_int_t)get_number(row, at));
+}
+
+static int read_param(json_t *args, const struct param *row,
+		      struct migration_params *p, struct error *err)
+{
+	char *at = (char *)p + row->offset;
+	uint64_t value;
+	int ret;
+
+	if (row->size == sizeof(bool))
+		return qmp_arg_bool(args, row->name, (bool *)at, err);
+	value = get_number(row, at);
+	ret = qmp_arg_u64(args, row->name, row->max, &value, err);
+	if (row->size == sizeof(uint64_t))
 		*(uint64_t *)at = value;
 	else
 		*(uint32_t *)at = (uint32_t)value;
@@ -100,15 +112,10 @@ static int read_params(json_t *args, struct migration_params *p,
 {
 	int ret = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(numbers) && !ret; i++)
-		ret = read_number(args, &numbers[i], p, err);
+	for (size_t i = 0; i < ARRAY_SIZE(table) && !ret; i++)
+		ret = read_param(args, &table[i], p, err);
 	if (!ret)
 		ret = read_on_timeout(args, &p->on_timeout, err);
-	if (!ret)
-		ret = qmp_arg_bool(args, "auto-converge", &p->auto_converge,
-				   err);
-	if (!ret)
-		ret = qmp_arg_bool(args, "x-postcopy", &p->postcopy, err);
 	return ret ? ret : read_compress(args, p, err);
 }
 
@@ -131,6 +138,16 @@ static int read_disks(json_t *args, struct migration_params *p,
 	return ret ? ret : qmp_arg_bool(args, "verify", &p->verify, err);
 }
 
+static int read_security(json_t *args, struct instance_security *s,
+			 struct error *err)
+{
+	int ret = qmp_arg_string(args, "x-tls", &s->tls, err);
+
+	if (!ret)
+		ret = qmp_arg_string(args, "tls-hostname", &s->tls_name, err);
+	return ret ? ret : qmp_arg_bool(args, "x-plain", &s->plain, err);
+}
+
 static int migrate(void *arg, json_t *args, json_t **result,
 		   struct error *err)
 {
@@ -150,12 +167,7 @@ static int migrate(void *arg, json_t *args, json_t **result,
 	if (!ret)
 		ret = read_disks(args, &p, err);
 	if (!ret)
-		ret = qmp_arg_string(args, "x-tls", &security.tls, err);
-	if (!ret)
-		ret = qmp_arg_string(args, "tls-hostname", &security.tls_name,
-				     err);
-	if (!ret)
-		ret = qmp_arg_bool(args, "x-plain", &security.plain, err);
+		ret = read_security(args, &security, err);
 	if (!ret)
 		ret = qmp_arg_string(args, "uri", &p.uri, err);
 	if (!ret)
@@ -204,15 +216,14 @@ static int query_parameters(void *arg, json_t *args, json_t **result,
 	struct instance *inst = arg;
 	const struct migration_params *p = &inst->params;
 
-	*result = json_pack("{s:s, s:s, s:b, s:b}", "multifd-compression",
+	*result = json_pack("{s:s, s:s}", "multifd-compression",
 			    p->compress ? "zstd" : "none", "on-timeout",
 			    p->on_timeout == POLICY_PAUSE ? "pause" :
 			    p->on_timeout == POLICY_POSTCOPY ? "postcopy" :
-			    "abort", "auto-converge", (int)p->auto_converge,
-			    "x-postcopy", (int)p->postcopy);
-	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
-		json_object_set_new(*result, numbers[i].name, json_integer(
-				(json_int_t)get_number(p, &numbers[i])));
+			    "abort");
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		json_object_set_new(*result, table[i].name,
+				    tell_param(p, &table[i]));
 	return 0;
 }
 

@@ -73,12 +73,10 @@ static int save_main(const struct command *cmd, int argc, char **argv)
 		json_decref(report);
 		return command_fail(&err);
 	}
-	if (config.json) {
-		json_dumpf(report, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-		putchar('\n');
-	} else {
+	if (config.json)
+		client_print(report);
+	else
 		print(args[0], args[1], report);
-	}
 	status = strcmp(client_str(report, "status"), "completed") ? 1 : 0;
 	if (status)
 		fprintf(stderr, "godwit: %s: not saved: %s\n", args[0],

@@ -313,12 +313,10 @@ static void clean_up(struct upgrade *u, const json_t *report)
 static void print(const struct upgrade_config *config, const char *vm,
 		  const json_t *report)
 {
-	if (config->json) {
-		json_dumpf(report, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-		putchar('\n');
-		return;
-	}
-	migrate_report_print(stdout, vm, "a new process", report);
+	if (config->json)
+		client_print(report);
+	else
+		migrate_report_print(stdout, vm, "a new process", report);
 }
 
 static int upgrade_main(const struct command *cmd, int argc, char **argv)

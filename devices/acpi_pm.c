@@ -17,7 +17,6 @@
 
 #include "vmm/base/byteorder.h"
 #include "vmm/device.h"
-#include "vmm/tree.h"
 
 #define PM_PORTS 16
 
@@ -221,27 +220,13 @@ static const struct state_table acpi_pm_table = {
 
 static const struct device_class acpi_pm_class;
 
-static void acpi_pm_destroy(struct device *dev)
-{
-	device_exit(dev);
-	free(to_pm(dev));
-}
-
 static int acpi_pm_build(struct acpi_pm *pm, int node, struct error *err)
 {
-	struct device_env *env = pm->dev.env;
-	uint64_t base, size;
-	unsigned int gsi;
-	int ret = tree_reg(env->tree, node, 0, &base, &size, err) ?:
-		  tree_irq(env->tree, node, &gsi, err);
-
-	if (ret)
-		return ret;
-	pm->sci = env->irq(env, gsi, err);
+	pm->sci = device_irq(pm->dev.env, node, err);
 	if (!pm->sci)
 		return -err->code;
 	pm->timer_start = now_ns();
-	return bus_add(env->pio, base, size, &pm->dev, acpi_pm_access, err);
+	return device_map(&pm->dev, node, acpi_pm_access, err);
 }
 
 static int acpi_pm_create(struct device_env *env, int node,
@@ -255,7 +240,7 @@ static int acpi_pm_create(struct device_env *env, int node,
 	device_init(&pm->dev, &acpi_pm_class, env, node);
 	ret = acpi_pm_build(pm, node, err);
 	if (ret)
-		acpi_pm_destroy(&pm->dev);
+		device_free(&pm->dev);
 	else
 		*out = &pm->dev;
 	return ret;
@@ -266,7 +251,7 @@ static const struct device_class acpi_pm_class = {
 	.doc = "ACPI PM1a registers and PM timer (ACPI 6.4, 4.8.3)",
 	.state = &acpi_pm_table,
 	.create = acpi_pm_create,
-	.destroy = acpi_pm_destroy,
+	.destroy = device_free,
 	.reset = acpi_pm_reset,
 	.start = acpi_pm_start,
 	.power_button = acpi_pm_power_button,

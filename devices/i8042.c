@@ -11,11 +11,7 @@
  * Ports: data at +0 (0x60), status and command at +4 (0x64). What lies between
  * is not the controller's (0x61 is the timer's).
  */
-#include <errno.h>
-#include <stdlib.h>
-
 #include "vmm/device.h"
-#include "vmm/tree.h"
 
 #define STATUS_OUTPUT_FULL	0x01
 #define STATUS_SELF_TEST	0x04
@@ -51,30 +47,10 @@ static const struct state_table i8042_table = {
 
 static const struct device_class i8042_class;
 
-static void i8042_destroy(struct device *dev)
+static int i8042_create(struct device_env *env, int node,
+			struct device **out, struct error *err)
 {
-	device_exit(dev);
-	free(container_of(dev, struct i8042, dev));
-}
-
-static int i8042_create(struct device_env *env, int node, struct device **out,
-			struct error *err)
-{
-	struct i8042 *k = calloc(1, sizeof(*k));
-	uint64_t base, size;
-	int ret;
-
-	if (!k)
-		return error_set(err, ENOMEM, "no memory");
-	device_init(&k->dev, &i8042_class, env, node);
-	ret = tree_reg(env->tree, node, 0, &base, &size, err);
-	if (!ret)
-		ret = bus_add(env->pio, base, size, &k->dev, i8042_access, err);
-	if (ret)
-		i8042_destroy(&k->dev);
-	else
-		*out = &k->dev;
-	return ret;
+	return device_new(out, &i8042_class, env, node, i8042_access, err);
 }
 
 static const struct device_class i8042_class = {
@@ -82,7 +58,7 @@ static const struct device_class i8042_class = {
 	.doc = "keyboard controller: its reset line only",
 	.state = &i8042_table,
 	.create = i8042_create,
-	.destroy = i8042_destroy,
+	.destroy = device_free,
 };
 
 DEVICE_CLASS(i8042_class);

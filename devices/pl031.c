@@ -119,12 +119,6 @@ static const struct state_table pl031_table = {
 
 static const struct device_class pl031_class;
 
-static void pl031_destroy(struct device *dev)
-{
-	device_exit(dev);
-	free(to_pl031(dev));
-}
-
 static int pl031_create(struct device_env *env, int node, struct device **out,
 			struct error *err)
 {
@@ -140,7 +134,7 @@ static int pl031_create(struct device_env *env, int node, struct device **out,
 		ret = bus_add(env->mmio, base, 0x1000, &p->dev, pl031_access,
 			      err);
 	if (ret)
-		pl031_destroy(&p->dev);
+		device_free(&p->dev);
 	else
 		*out = &p->dev;
 	return ret;
@@ -151,7 +145,7 @@ static const struct device_class pl031_class = {
 	.doc = "PL031 real-time clock (DDI 0224)",
 	.state = &pl031_table,
 	.create = pl031_create,
-	.destroy = pl031_destroy,
+	.destroy = device_free,
 	.reset = pl031_reset,
 };
 

@@ -217,13 +217,11 @@ static int pl061_build(struct pl061 *p, int node, struct error *err)
 {
 	struct device_env *env = p->dev.env;
 	uint64_t base, size;
-	unsigned int gsi;
-	int ret = tree_reg(env->tree, node, 0, &base, &size, err) ?:
-		  tree_irq(env->tree, node, &gsi, err);
+	int ret = tree_reg(env->tree, node, 0, &base, &size, err);
 
 	if (ret)
 		return ret;
-	p->irq = env->irq(env, gsi, err);
+	p->irq = device_irq(env, node, err);
 	if (!p->irq)
 		return -err->code;
 	return bus_add(env->mmio, base, 0x1000, &p->dev, pl061_access, err);

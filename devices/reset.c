@@ -7,11 +7,7 @@
  * reset of the CPU alone (SYS_RST clear) is left out, and so is the power
  * cycle that FULL_RST asks for: both would look alike to a guest.
  */
-#include <errno.h>
-#include <stdlib.h>
-
 #include "vmm/device.h"
-#include "vmm/tree.h"
 
 #define SYS_RST		0x02
 #define RST_CPU		0x04
@@ -67,30 +63,10 @@ static const struct state_table reset_table = {
 
 static const struct device_class reset_class;
 
-static void reset_destroy(struct device *dev)
+static int reset_create(struct device_env *env, int node,
+			struct device **out, struct error *err)
 {
-	device_exit(dev);
-	free(to_reset(dev));
-}
-
-static int reset_create(struct device_env *env, int node, struct device **out,
-			struct error *err)
-{
-	struct reset *r = calloc(1, sizeof(*r));
-	uint64_t base, size;
-	int ret;
-
-	if (!r)
-		return error_set(err, ENOMEM, "no memory");
-	device_init(&r->dev, &reset_class, env, node);
-	ret = tree_reg(env->tree, node, 0, &base, &size, err);
-	if (!ret)
-		ret = bus_add(env->pio, base, size, &r->dev, reset_access, err);
-	if (ret)
-		reset_destroy(&r->dev);
-	else
-		*out = &r->dev;
-	return ret;
+	return device_new(out, &reset_class, env, node, reset_access, err);
 }
 
 static const struct device_class reset_class = {
@@ -98,7 +74,7 @@ static const struct device_class reset_class = {
 	.doc = "reset control register, port 0xcf9",
 	.state = &reset_table,
 	.create = reset_create,
-	.destroy = reset_destroy,
+	.destroy = device_free,
 	.reset = reset_reset,
 };
 

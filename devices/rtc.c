@@ -10,13 +10,9 @@
  * Left out: alarm, periodic and update-ended interrupts, whose enable bits
  * are kept but do nothing; daylight saving; the square wave.
  */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "vmm/device.h"
-#include "vmm/tree.h"
 
 /* Registers by index (data sheet, figure 11). */
 enum {
@@ -261,31 +257,15 @@ static const struct state_table rtc_table = {
 
 static const struct device_class rtc_class;
 
-static void rtc_destroy(struct device *dev)
+static int rtc_create(struct device_env *env, int node,
+		      struct device **out, struct error *err)
 {
-	device_exit(dev);
-	free(to_rtc(dev));
-}
+	int ret = device_new(out, &rtc_class, env, node, rtc_access, err);
 
-static int rtc_create(struct device_env *env, int node, struct device **out,
-		      struct error *err)
-{
-	struct rtc *rtc = calloc(1, sizeof(*rtc));
-	uint64_t base, size;
-	int ret;
-
-	if (!rtc)
-		return error_set(err, ENOMEM, "no memory for a clock");
-	device_init(&rtc->dev, &rtc_class, env, node);
-	rtc->ram[RTC_A] = A_DEFAULT;
-	rtc->ram[RTC_B] = B_24H;
-	ret = tree_reg(env->tree, node, 0, &base, &size, err);
-	if (!ret)
-		ret = bus_add(env->pio, base, size, &rtc->dev, rtc_access, err);
-	if (ret)
-		rtc_destroy(&rtc->dev);
-	else
-		*out = &rtc->dev;
+	if (!ret) {
+		to_rtc(*out)->ram[RTC_A] = A_DEFAULT;
+		to_rtc(*out)->ram[RTC_B] = B_24H;
+	}
 	return ret;
 }
 
@@ -294,7 +274,7 @@ static const struct device_class rtc_class = {
 	.doc = "MC146818 real-time clock",
 	.state = &rtc_table,
 	.create = rtc_create,
-	.destroy = rtc_destroy,
+	.destroy = device_free,
 	.reset = rtc_reset,
 };
 

@@ -447,22 +447,13 @@ static int serial_connect(struct serial *s, int node, struct error *err)
 
 static int serial_build(struct serial *s, int node, struct error *err)
 {
-	struct device_env *env = s->dev.env;
-	uint64_t base, size;
-	unsigned int gsi;
-	int ret = tree_reg(env->tree, node, 0, &base, &size, err) ?:
-		  tree_irq(env->tree, node, &gsi, err);
+	int ret;
 
-	if (ret)
-		return ret;
-	s->irq = env->irq(env, gsi, err);
+	s->irq = device_irq(s->dev.env, node, err);
 	if (!s->irq)
 		return -err->code;
 	ret = serial_connect(s, node, err);
-	if (ret)
-		return ret;
-	return bus_add(device_bus(env, node), base, size, &s->dev,
-		       serial_access, err);
+	return ret ? ret : device_map(&s->dev, node, serial_access, err);
 }
 
 static int serial_create(struct device_env *env, int node, struct device **out,

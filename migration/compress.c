@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migration/compress.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <zstd.h>
 
+#include "vmm/base/library.h"
 #include "vmm/base/util.h"
-
-#define SONAME "libzstd.so.1"
 
 /* What of zstd is used here; the types are those of its header. */
 #define LIBRARY(X)							\
@@ -22,10 +19,7 @@ struct library {
 #undef MEMBER
 };
 
-static const struct {
-	const char *name;
-	size_t at;
-} functions[] = {
+static const struct library_function functions[] = {
 #define FUNCTION(name) { "ZSTD_" #name, offsetof(struct library, name) },
 	LIBRARY(FUNCTION)
 #undef FUNCTION
@@ -37,24 +31,10 @@ struct compressor {
 	ZSTD_DCtx *in;
 };
 
-/* It stays loaded: another migration may follow. */
 static int load(struct library *lib, struct error *err)
 {
-	void *so = dlopen(SONAME, RTLD_LAZY | RTLD_LOCAL);
-
-	if (!so)
-		return error_set(err, ENOSYS, "compression needs zstd: %s",
-				 dlerror());
-	for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
-		void *fn = dlsym(so, functions[i].name);
-
-		if (!fn)
-			return error_set(err, ENOSYS, "%s has no %s", SONAME,
-					 functions[i].name);
-		/* POSIX lets a function's address travel in a void pointer */
-		memcpy((char *)lib + functions[i].at, &fn, sizeof(fn));
-	}
-	return 0;
+	return library_load(lib, "libzstd.so.1", "compression needs zstd",
+			    functions, ARRAY_SIZE(functions), err);
 }
 
 int compress_check(struct error *err)

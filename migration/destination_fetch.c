@@ -4,10 +4,10 @@
  * all of it is here the source is needed; a link that is lost makes both wait.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "migration/destination_private.h"
+#include "migration/missing.h"
 #include "vmm/base/util.h"
 #include "vmm/vm.h"
 
@@ -145,45 +145,27 @@ unsigned int destination_fetching(void *ctx)
 
 /* -- the link was lost ---------------------------------------------------- */
 
-/* What is still to come, and whether there is anything. */
-static int tell_range(struct migration_destination *d, unsigned int r,
-		      uint64_t first, uint8_t *bits)
+static bool look(void *arg, unsigned int r, uint64_t first, uint64_t n,
+		 uint8_t *bits)
 {
-	const struct memory_range *range = &d->vm->mem.region[r].range;
-	struct wire_missing m = {
-		.gpa = range->base + (first << PAGE_SHIFT),
-		.npages = (uint32_t)MIN((range->size >> PAGE_SHIFT) - first,
-					(uint64_t)WIRE_MISSING_PAGES),
-	};
-	uint8_t head[WIRE_MISSING_SIZE];
+	struct migration_destination *d = arg;
 
-	if (!ram_fetch_look(&d->fetch, r, first, m.npages, bits))
-		return 0;
-	return message_send(&d->control, WIRE_MISSING, head,
-			    wire_missing_encode(head, &m), bits,
-			    (m.npages + 7) / 8, now_ns() + TELL_NS, &d->err);
+	return ram_fetch_look(&d->fetch, r, first, (uint32_t)n, bits);
 }
 
+/* What is still to come, and whether there is anything. */
 static int tell_missing(struct migration_destination *d)
 {
-	const struct memory *mem = &d->vm->mem;
 	struct wire_round round = {
 		.round = d->state_head.round,
 		.remaining = ram_fetch_missing(&d->fetch),
 	};
-	uint8_t *bits = malloc(WIRE_MISSING_PAGES / 8);
 	uint8_t buf[WIRE_ROUND_SIZE];
-	int ret = bits ? destination_send_running(d, &d->control) :
-			 error_set(&d->err, ENOMEM, "no memory for a map of pages");
+	int ret = destination_send_running(d, &d->control);
 
-	for (unsigned int r = 0; r < mem->nregions; r++) {
-		uint64_t pages = mem->region[r].range.size >> PAGE_SHIFT;
-
-		for (uint64_t at = 0; ret == 0 && at < pages;
-		     at += WIRE_MISSING_PAGES)
-			ret = tell_range(d, r, at, bits);
-	}
-	free(bits);
+	if (ret == 0)
+		ret = missing_tell(&d->control, &d->vm->mem, look, d, 0,
+				   &d->err);
 	return ret < 0 ? ret :
 	       message_send(&d->control, WIRE_ROUND, buf,
 			    wire_round_encode(buf, &round), NULL, 0,

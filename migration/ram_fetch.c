@@ -212,7 +212,7 @@ static int recv_wish(struct ram_fetch *rf, void *bounce, struct error *err)
 	if (ret < 0)
 		return ret;
 	if (run.kind == RUN_ZERO)
-		return ram_fetch_zero(rf, run.gpa, run.npages, err);
+		return ram_fetch_place(rf, run.gpa, run.npages, NULL, err);
 	if (run.kind != RUN_DATA)
 		return error_set(err, EPROTO, "run of kind %u on the fault channel",
 				 run.kind);
@@ -279,9 +279,8 @@ int ram_fetch_init(struct ram_fetch *rf, struct memory *mem, int uffd,
 	if (rf->event_fd < 0 || rf->wake_fd < 0)
 		ret = error_set(err, EMFILE, "no descriptor for missing pages");
 	for (unsigned int r = 0; r < mem->nregions && ret == 0; r++) {
-		uint64_t pages = mem->region[r].range.size >> PAGE_SHIFT;
-
-		rf->missing[r] = calloc(bits_longs(pages), sizeof(long));
+		rf->missing[r] = calloc(bits_longs(memory_pages(mem, r)),
+					sizeof(long));
 		if (!rf->missing[r])
 			ret = error_set(err, ENOMEM, "no memory for a map of missing pages");
 	}
@@ -415,30 +414,14 @@ static void arrived(struct ram_fetch *rf, unsigned int r, gpa_t gpa,
 int ram_fetch_place(struct ram_fetch *rf, gpa_t gpa, uint32_t npages,
 		    const void *data, struct error *err)
 {
-	uint64_t first = 0;
+	uint64_t len = (uint64_t)npages << PAGE_SHIFT, first = 0;
 	unsigned int r = 0;
 	int ret = locate(rf, gpa, npages, &r, &first, err);
+	uint8_t *host = rf->mem->region[r].host + (first << PAGE_SHIFT);
 
 	if (ret == 0)
-		ret = userfault_copy(rf->uffd, rf->mem->region[r].host +
-				     (first << PAGE_SHIFT), data,
-				     (uint64_t)npages << PAGE_SHIFT, err);
-	if (ret == 0)
-		arrived(rf, r, gpa, first, npages);
-	return ret;
-}
-
-int ram_fetch_zero(struct ram_fetch *rf, gpa_t gpa, uint32_t npages,
-		   struct error *err)
-{
-	uint64_t first = 0;
-	unsigned int r = 0;
-	int ret = locate(rf, gpa, npages, &r, &first, err);
-
-	if (ret == 0)
-		ret = userfault_zero(rf->uffd, rf->mem->region[r].host +
-				     (first << PAGE_SHIFT),
-				     (uint64_t)npages << PAGE_SHIFT, err);
+		ret = data ? userfault_copy(rf->uffd, host, data, len, err) :
+			     userfault_zero(rf->uffd, host, len, err);
 	if (ret == 0)
 		arrived(rf, r, gpa, first, npages);
 	return ret;

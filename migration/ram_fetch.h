@@ -4,13 +4,13 @@
  * where it runs: which pages are missing, and who waits for one.
  *
  * A page is missing from the moment that ram_fetch_mark() threw away what was
- * in its place until ram_fetch_place() or ram_fetch_zero() made it. Whoever
- * touches it meanwhile, a vCPU or this process, stands still in the kernel; the
- * handler's thread hears of it by userfaultfd and asks the source over the
- * fault channel. Every other page that is not there is one of zeroes.
+ * in its place until ram_fetch_place() made it. Whoever touches it
+ * meanwhile, a vCPU or this process, stands still in the kernel; the handler's
+ * thread hears of it by userfaultfd and asks the source over the fault channel.
+ * Every other page that is not there is one of zeroes.
  *
  * Threads: mark, start, cut, resume, finish and abandon by the destination's;
- * place and zero by any of those that receive.
+ * place by any of those that receive.
  */
 #ifndef GODWIT_MIGRATION_RAM_FETCH_H
 #define GODWIT_MIGRATION_RAM_FETCH_H
@@ -73,11 +73,10 @@ uint64_t ram_fetch_missing(const struct ram_fetch *rf);
 /* Of pages [gpa, gpa + npages * 4096), which are missing; false: none. */
 bool ram_fetch_look(const struct ram_fetch *rf, unsigned int region,
 		    uint64_t first, uint32_t npages, uint8_t *bits);
-/* A run that came; @data is not in guest memory. Outside of it: -EPROTO. */
+/* A run that came; @data is not in guest memory, NULL: zeroes. Outside of it:
+ * -EPROTO. */
 int ram_fetch_place(struct ram_fetch *rf, gpa_t gpa, uint32_t npages,
 		    const void *data, struct error *err) __must_check;
-int ram_fetch_zero(struct ram_fetch *rf, gpa_t gpa, uint32_t npages,
-		   struct error *err) __must_check;
 /* What waiting cost so far. */
 void ram_fetch_told(struct ram_fetch *rf, struct wire_fetched *out);
 /* The link is gone: who waits goes on waiting. */

@@ -10,11 +10,6 @@
 
 #define PRESENT_STEP 2048	/* pages that are looked at at once */
 
-static uint64_t region_pages(const struct ram_send *rs, unsigned int r)
-{
-	return rs->mem->region[r].range.size >> PAGE_SHIFT;
-}
-
 /* -- which pages ----------------------------------------------------------- */
 
 void ram_send_leave_absent(struct ram_send *rs)
@@ -24,7 +19,7 @@ void ram_send_leave_absent(struct ram_send *rs)
 	if (!rs->first)
 		return;
 	for (unsigned int r = 0; r < rs->mem->nregions; r++) {
-		uint64_t pages = region_pages(rs, r);
+		uint64_t pages = memory_pages(rs->mem, r);
 
 		for (uint64_t at = 0; at < pages; at += PRESENT_STEP) {
 			uint64_t n = MIN((uint64_t)PRESENT_STEP, pages - at);
@@ -41,7 +36,7 @@ void ram_send_push(struct ram_send *rs)
 	uint64_t left = 0;
 
 	for (unsigned int r = 0; r < rs->mem->nregions; r++)
-		left += bits_count(rs->dirty[r], region_pages(rs, r));
+		left += bits_count(rs->dirty[r], memory_pages(rs->mem, r));
 	atomic_store(&rs->left, left);
 	atomic_store(&rs->wish, -1);
 	rs->pushing = true;
@@ -57,7 +52,8 @@ bool ram_send_take(struct ram_send *rs, unsigned int region, uint64_t page)
 		return false;
 	atomic_fetch_sub(&rs->left, 1);
 	for (unsigned int r = 0; r < region; r++)
-		chunk += (region_pages(rs, r) + RAM_PUSH_CHUNK - 1) / RAM_PUSH_CHUNK;
+		chunk += (memory_pages(rs->mem, r) + RAM_PUSH_CHUNK - 1) /
+			 RAM_PUSH_CHUNK;
 	atomic_store(&rs->wish, (long long)chunk);
 	return true;
 }

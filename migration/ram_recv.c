@@ -201,7 +201,7 @@ static int fetch_zeroes(struct ram_recv *rr, const struct run *run,
 {
 	atomic_fetch_add_explicit(&rr->zeroes, run->npages,
 				  memory_order_relaxed);
-	return ram_fetch_zero(rr->fetch, run->gpa, run->npages, err);
+	return ram_fetch_place(rr->fetch, run->gpa, run->npages, NULL, err);
 }
 
 /* Runs until the last fence (1) or an error. */
@@ -344,7 +344,7 @@ int ram_recv_init(struct ram_recv *rr, struct memory *mem,
 	for (unsigned int r = 0; r < mem->nregions; r++) {
 		uint64_t size = mem->region[r].range.size;
 
-		rr->received[r] = calloc(bits_longs(size >> PAGE_SHIFT),
+		rr->received[r] = calloc(bits_longs(memory_pages(mem, r)),
 					 sizeof(long));
 		rr->populated[r] = calloc(bits_longs((size >> BLOCK_SHIFT) + 1),
 					  sizeof(long));

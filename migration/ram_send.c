@@ -38,11 +38,6 @@ struct ram_worker {
 	uint8_t header[BATCH_RUNS][RUN_HEADER];
 };
 
-static uint64_t region_pages(const struct ram_send *rs, unsigned int r)
-{
-	return rs->mem->region[r].range.size >> PAGE_SHIFT;
-}
-
 static void account(struct ram_worker *w)
 {
 	struct migration_progress *p = w->rs->progress;
@@ -200,7 +195,7 @@ static int send_chunk(struct ram_worker *w, unsigned int r, uint64_t first)
 {
 	struct memory_region *region = &w->rs->mem->region[r];
 	uint64_t n = MIN((uint64_t)chunk_pages(w->rs),
-			 region_pages(w->rs, r) - first);
+			 memory_pages(w->rs->mem, r) - first);
 	int ret = 0;
 
 	if (w->rs->pushing)
@@ -228,7 +223,7 @@ static bool find_chunk(const struct ram_send *rs, uint64_t index,
 {
 	for (*r = 0; *r < rs->mem->nregions; (*r)++) {
 		unsigned int size = chunk_pages(rs);
-		uint64_t chunks = (region_pages(rs, *r) + size - 1) / size;
+		uint64_t chunks = (memory_pages(rs->mem, *r) + size - 1) / size;
 
 		if (index < chunks) {
 			*first = index * size;
@@ -352,7 +347,7 @@ int ram_send_sync(struct ram_send *rs, struct error *err)
 
 		if (ret < 0)
 			return ret;
-		pages += bits_count(rs->dirty[r], region_pages(rs, r));
+		pages += bits_count(rs->dirty[r], memory_pages(rs->mem, r));
 	}
 	rs->dirty_pages = pages;
 	pthread_mutex_lock(&rs->progress->lock);
@@ -364,7 +359,7 @@ int ram_send_sync(struct ram_send *rs, struct error *err)
 static int forget_region(struct ram_send *rs, unsigned int r,
 			 struct error *err)
 {
-	uint64_t pages = region_pages(rs, r), step = 32 * CHUNK;
+	uint64_t pages = memory_pages(rs->mem, r), step = 32 * CHUNK;
 	int ret = 0;
 
 	memset(rs->dirty[r], 0xff, pages / LONG_BITS * sizeof(long));
@@ -438,7 +433,7 @@ int ram_send_init(struct ram_send *rs, struct error *err)
 		rs->worker[i].ch = &rs->channel[i];
 	}
 	for (unsigned int r = 0; r < rs->mem->nregions; r++) {
-		rs->dirty[r] = calloc(bits_longs(region_pages(rs, r)),
+		rs->dirty[r] = calloc(bits_longs(memory_pages(rs->mem, r)),
 				      sizeof(long));
 		if (!rs->dirty[r])
 			goto err_memory;

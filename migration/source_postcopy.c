@@ -11,6 +11,7 @@
 
 #include "migration/bits.h"
 #include "migration/message.h"
+#include "migration/missing.h"
 #include "migration/source_private.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
@@ -24,15 +25,11 @@
 
 /* -- which pages are missing there ---------------------------------------- */
 
-static uint64_t region_pages(const struct migration_source *s, unsigned int r)
-{
-	return s->cfg.vm->mem.region[r].range.size >> PAGE_SHIFT;
-}
-
 /* Of these pages, the dirty ones that were not told of yet; false: none. */
-static bool take_untold(struct migration_source *s, unsigned int r,
-			uint64_t first, uint64_t n, uint8_t *bits)
+static bool take_untold(void *arg, unsigned int r, uint64_t first, uint64_t n,
+			uint8_t *bits)
 {
+	struct migration_source *s = arg;
 	const unsigned long *dirty = s->ram.dirty[r] + first / LONG_BITS;
 	unsigned long *told = s->told[r] + first / LONG_BITS;
 	unsigned long any = 0;
@@ -48,36 +45,10 @@ static bool take_untold(struct migration_source *s, unsigned int r,
 	return any;
 }
 
-static int tell_range(struct migration_source *s, unsigned int r,
-		      uint64_t first, uint8_t *bits, uint64_t deadline)
-{
-	uint64_t n = MIN(region_pages(s, r) - first,
-			 (uint64_t)WIRE_MISSING_PAGES);
-	struct wire_missing m = {
-		.gpa = s->cfg.vm->mem.region[r].range.base +
-		       (first << PAGE_SHIFT),
-		.npages = (uint32_t)n,
-	};
-	uint8_t head[WIRE_MISSING_SIZE];
-
-	if (!take_untold(s, r, first, n, bits))
-		return 0;
-	return message_send(&s->control, WIRE_MISSING, head,
-			    wire_missing_encode(head, &m), bits, (n + 7) / 8,
-			    deadline, &s->err);
-}
-
 static int tell_missing(struct migration_source *s, uint64_t deadline)
 {
-	uint8_t *bits = malloc(WIRE_MISSING_PAGES / 8);
-	int ret = bits ? 0 : error_set(&s->err, ENOMEM, "no memory for a map of pages");
-
-	for (unsigned int r = 0; r < s->ram.mem->nregions; r++)
-		for (uint64_t first = 0; ret == 0 && first < region_pages(s, r);
-		     first += WIRE_MISSING_PAGES)
-			ret = tell_range(s, r, first, bits, deadline);
-	free(bits);
-	return ret;
+	return missing_tell(&s->control, s->ram.mem, take_untold, s, deadline,
+			    &s->err);
 }
 
 int source_switch(struct migration_source *s)
@@ -88,7 +59,7 @@ int source_switch(struct migration_source *s)
 		return ret;
 	s->push.channel.idle_ns = 0;	/* nobody need ask for anything */
 	for (unsigned int r = 0; r < s->ram.mem->nregions && ret == 0; r++) {
-		s->told[r] = calloc(bits_longs(region_pages(s, r)),
+		s->told[r] = calloc(bits_longs(memory_pages(s->ram.mem, r)),
 				    sizeof(long));
 		if (!s->told[r])
 			ret = error_set(&s->err, ENOMEM, "no memory for a map of pages");
@@ -245,7 +216,7 @@ static void forget_missing(struct migration_source *s)
 {
 	for (unsigned int r = 0; r < s->ram.mem->nregions; r++)
 		memset(s->ram.dirty[r], 0,
-		       bits_longs(region_pages(s, r)) * sizeof(long));
+		       bits_longs(memory_pages(s->ram.mem, r)) * sizeof(long));
 }
 
 static int hear_missing(struct migration_source *s, const struct message *msg)

@@ -130,6 +130,8 @@ unsigned int source_event(struct migration_source *s);
 /* Before the pause: replace s->err by the destination's reason, if it sent
  * one within @wait_ns. */
 void source_explain(struct migration_source *s, uint64_t wait_ns);
+/* Before the pause: the event, after a while for that reason to come. */
+unsigned int source_failed(struct migration_source *s);
 /* From here to unwatch() the control channel is the pinger's. */
 void source_watch(struct migration_source *s);
 /* @ret is what was done meanwhile; what the destination said explains it. */
@@ -158,6 +160,8 @@ int source_memory_offer(struct migration_source *s);
 int source_check(void *arg, struct error *err);
 int source_connect(struct migration_source *s, struct channel *ch,
 		   enum wire_role role, unsigned int number);
+/* An answer came to what was sent at @since. */
+void source_note_rtt(struct migration_source *s, uint64_t since);
 /* Is the VM in a state in which it can be moved? */
 int source_check_vm(struct migration_source *s);
 /* A dry run, after its round: measure the guest, make the forecast. */

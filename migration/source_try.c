@@ -73,7 +73,7 @@ static uint64_t present_pages(const struct memory *mem)
 	uint64_t sum = 0;
 
 	for (unsigned int r = 0; map && r < mem->nregions; r++) {
-		uint64_t pages = mem->region[r].range.size >> PAGE_SHIFT;
+		uint64_t pages = memory_pages(mem, r);
 
 		for (uint64_t first = 0; first < pages; first += PRESENT_STEP) {
 			uint64_t n = MIN(pages - first, (uint64_t)PRESENT_STEP);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/device.h"
 
+#include <errno.h>
 #include <libfdt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "vmm/tree.h"
 
 /* the bounds of the linker section; weak, for a binary with no device */
 extern const struct device_class *const __start_device_classes[]
@@ -56,4 +60,48 @@ struct bus *device_bus(struct device_env *env, int node)
 	const char *name = fdt_get_name(env->tree, parent, NULL);
 
 	return name && !strcmp(name, "isa") ? env->pio : env->mmio;
+}
+
+int device_map(struct device *dev, int node, bus_access_fn access,
+	       struct error *err)
+{
+	struct device_env *env = dev->env;
+	uint64_t base, size;
+	int ret = tree_reg(env->tree, node, 0, &base, &size, err);
+
+	return ret ? ret : bus_add(device_bus(env, node), base, size, dev,
+				   access, err);
+}
+
+struct irq_line *device_irq(struct device_env *env, int node,
+			    struct error *err)
+{
+	unsigned int gsi;
+
+	return tree_irq(env->tree, node, &gsi, err) ? NULL :
+	       env->irq(env, gsi, err);
+}
+
+int device_new(struct device **out, const struct device_class *class,
+	       struct device_env *env, int node, bus_access_fn access,
+	       struct error *err)
+{
+	struct device *dev = calloc(1, class->state->size);
+	int ret;
+
+	if (!dev)
+		return error_set(err, ENOMEM, "no memory for a device");
+	device_init(dev, class, env, node);
+	ret = device_map(dev, node, access, err);
+	if (ret)
+		device_free(dev);
+	else
+		*out = dev;
+	return ret;
+}
+
+void device_free(struct device *dev)
+{
+	device_exit(dev);
+	free(dev);
 }

@@ -143,6 +143,20 @@ void device_exit(struct device *dev);
 
 /* Where @node's "reg" lies: a child of /isa is on the port bus. */
 struct bus *device_bus(struct device_env *env, int node);
+/* Answer accesses there. */
+int device_map(struct device *dev, int node, bus_access_fn access,
+	       struct error *err) __must_check;
+/* The line of @node's "interrupts"; owned by the machine. NULL and @err if none. */
+struct irq_line *device_irq(struct device_env *env, int node,
+			    struct error *err);
+/*
+ * create() and destroy() of a device that owns nothing besides itself: of
+ * class->state->size bytes, all else zero, on the bus by its first "reg".
+ */
+int device_new(struct device **out, const struct device_class *class,
+	       struct device_env *env, int node, bus_access_fn access,
+	       struct error *err) __must_check;
+void device_free(struct device *dev);
 
 /* A request begins / ends that may touch guest memory. */
 static inline void device_get(struct device *dev)

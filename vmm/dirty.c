@@ -95,7 +95,7 @@ static int take_log(struct vm *vm, unsigned int region, size_t longs,
 int dirty_sync(struct vm *vm, unsigned int region, unsigned long *bitmap,
 	       struct error *err)
 {
-	uint64_t npages = vm->mem.region[region].range.size >> PAGE_SHIFT;
+	uint64_t npages = memory_pages(&vm->mem, region);
 	size_t longs = (npages + 63) / 64;
 	int ret;
 

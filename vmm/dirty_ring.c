@@ -208,7 +208,7 @@ static int make_found(struct dirty_rings *rs, const struct memory *mem,
 		      struct error *err)
 {
 	for (unsigned int r = 0; r < mem->nregions; r++) {
-		rs->npages[r] = mem->region[r].range.size >> PAGE_SHIFT;
+		rs->npages[r] = memory_pages(mem, r);
 		rs->found[r] = calloc((rs->npages[r] + 63) / 64, sizeof(long));
 		if (!rs->found[r])
 			return error_set(err, ENOMEM, "no memory for what is found in dirty rings");

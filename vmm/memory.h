@@ -61,6 +61,13 @@ struct memory {
 	atomic_bool track_own;		/* own writes are being recorded */
 };
 
+/* How many pages @region has. */
+static inline uint64_t memory_pages(const struct memory *mem,
+				    unsigned int region)
+{
+	return mem->region[region].range.size >> PAGE_SHIFT;
+}
+
 /* Map the ranges (ascending, disjoint). Undone by memory_exit(). */
 int memory_init(struct memory *mem, const struct memory_range *range,
 		unsigned int nranges, enum memory_backing backing,

@@ -31,13 +31,8 @@ struct throttle {
 /* Until @end (now_ns()), or it shall end; under the lock. */
 static void turn(struct throttle *t, uint64_t end)
 {
-	struct timespec until = {
-		.tv_sec = (time_t)(end / NSEC_PER_SEC),
-		.tv_nsec = (long)(end % NSEC_PER_SEC),
-	};
-
 	while (!t->end && now_ns() < end)
-		pthread_cond_timedwait(&t->changed, &t->lock, &until);
+		cond_wait_until(&t->changed, &t->lock, end);
 }
 
 /* The highest share of rest below @below; under the lock. */
@@ -89,17 +84,13 @@ static struct throttle *throttle_new(struct vm *vm,
 {
 	size_t bytes = vm->nvcpus * sizeof(*percent);
 	struct throttle *t = calloc(1, sizeof(*t) + bytes);
-	pthread_condattr_t attr;
 
 	if (!t)
 		return NULL;
 	t->vm = vm;
 	memcpy(t->percent, percent, bytes);
 	pthread_mutex_init(&t->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&t->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&t->changed, NULL);
 	if (!pthread_create(&t->thread, NULL, throttle_thread, t)) {
 		pthread_setname_np(t->thread, "throttle");
 		return t;

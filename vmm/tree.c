@@ -78,6 +78,17 @@ int tree_reg(const void *tree, int node, unsigned int index,
 	return 0;
 }
 
+unsigned int tree_cpus(const void *tree)
+{
+	int cpus = fdt_path_offset(tree, "/cpus"), node;
+	unsigned int n = 0;
+
+	if (cpus >= 0)
+		fdt_for_each_subnode(node, tree, cpus)
+			n += !strncmp(fdt_get_name(tree, node, NULL), "cpu@", 4);
+	return n;
+}
+
 int tree_irq(const void *tree, int node, unsigned int *gsi, struct error *err)
 {
 	int len;

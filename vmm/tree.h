@@ -40,6 +40,8 @@ bool tree_has(const void *tree, int node, const char *prop);
 /* The @index-th (address, size) pair of "reg", by the parent's cell counts. */
 int tree_reg(const void *tree, int node, unsigned int index,
 	     uint64_t *base, uint64_t *size, struct error *err);
+/* How many nodes cpu@N there are in /cpus. */
+unsigned int tree_cpus(const void *tree);
 /* First cell of "interrupts". */
 int tree_irq(const void *tree, int node, unsigned int *gsi, struct error *err);
 

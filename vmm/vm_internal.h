@@ -33,6 +33,7 @@ int machine_create_devices(struct vm *vm, struct error *err) __must_check;
 void machine_destroy_devices(struct vm *vm);
 
 void vm_announce_init(struct vm *vm);
+void vm_reset_init(struct vm *vm);
 void vm_set_state(struct vm *vm, enum vm_state state);
 
 #endif

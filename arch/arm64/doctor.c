@@ -3,19 +3,14 @@
  * `godwit doctor`, the part that knows arm64: what this KVM can't do, and what
  * follows.
  */
-#include <linux/kvm.h>
 #include <sys/ioctl.h>
 
 #include "arch/arm64/arm64.h"
+#include "arch/common.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
-static const struct {
-	int cap;
-	const char *name;
-	const char *without;	/* what follows if it is missing */
-	bool needed;
-} caps[] = {
+static const struct arch_cap caps[] = {
 	{ KVM_CAP_USER_MEMORY, "USER_MEMORY", "no guest memory", true },
 	{ KVM_CAP_ONE_REG, "ONE_REG", "no vCPU registers", true },
 	{ KVM_CAP_ARM_PSCI_0_2, "ARM_PSCI_0_2", "one vCPU at most", true },
@@ -32,21 +27,6 @@ static const struct {
 	{ KVM_CAP_DIRTY_LOG_RING_ACQ_REL, "DIRTY_LOG_RING_ACQ_REL",
 	  "no --dirty ring", false },
 };
-
-static bool print_caps(FILE *out, int kvm_fd)
-{
-	bool all = true;
-
-	for (unsigned int i = 0; i < ARRAY_SIZE(caps); i++) {
-		bool has = ioctl(kvm_fd, KVM_CHECK_EXTENSION, caps[i].cap) > 0;
-
-		fprintf(out, "  %-28s %s%s%s\n", caps[i].name,
-			has ? "yes" : "no", has ? "" : ": ",
-			has ? "" : caps[i].without);
-		all = all && (has || !caps[i].needed);
-	}
-	return all;
-}
 
 /* Nothing is created by a test. */
 static bool has_gicv3(int kvm_fd)
@@ -69,7 +49,7 @@ bool arch_doctor(FILE *out, int kvm_fd)
 	struct arm64_identity id;
 
 	fprintf(out, "KVM: hardware, EL2\n");
-	all = print_caps(out, kvm_fd);
+	all = arch_caps_print(out, kvm_fd, caps, ARRAY_SIZE(caps));
 	fprintf(out, "  %-28s %s\n", "GICv3", gic ? "yes" :
 		"no: no interrupt controller for guests");
 	if (arm64_identity_host(kvm_fd, &id, &err) < 0) {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One vCPU: creation, power-on state, exits that are not MMIO. */
 #include <errno.h>
-#include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "arch/arm64/arm64.h"
+#include "arch/common.h"
 #include "vmm/base/util.h"
 
 #define CORE(m) (KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | \
@@ -104,39 +104,17 @@ void arch_vcpu_resume(struct arch_vcpu *cpu)
 {
 }
 
-static enum arch_exit system_event(struct arch_vcpu *cpu, struct error *err)
-{
-	switch (cpu->run->system_event.type) {
-	case KVM_SYSTEM_EVENT_SHUTDOWN:
-		return ARCH_EXIT_SHUTDOWN;
-	case KVM_SYSTEM_EVENT_RESET:
-		return ARCH_EXIT_RESET;
-	default:
-		error_set(err, EIO, "KVM system event %u",
-			  cpu->run->system_event.type);
-		return ARCH_EXIT_ERROR;
-	}
-}
-
 enum arch_exit arch_vcpu_exit(struct arch_vcpu *cpu, struct error *err)
 {
 	const struct kvm_run *run = cpu->run;
 
 	switch (run->exit_reason) {
-	case KVM_EXIT_SYSTEM_EVENT:
-		return system_event(cpu, err);
 	case KVM_EXIT_INTERNAL_ERROR:
 		error_set(err, EIO, "KVM internal error %u",
 			  run->internal.suberror);
 		return ARCH_EXIT_ERROR;
-	case KVM_EXIT_FAIL_ENTRY:
-		error_set(err, EIO, "can't enter the guest: hardware reason %#llx",
-			  run->fail_entry.hardware_entry_failure_reason);
-		return ARCH_EXIT_ERROR;
 	default:
-		error_set(err, EIO, "unexpected exit %s (%u)",
-			  arch_exit_name(run->exit_reason), run->exit_reason);
-		return ARCH_EXIT_ERROR;
+		return arch_exit_common(run, err);
 	}
 }
 
@@ -162,23 +140,4 @@ void arch_vcpu_describe(struct arch_vcpu *cpu, struct memory *mem, char *buf,
 					      n ? " " : "", regs[i].name,
 					      (unsigned long long)value);
 	}
-}
-
-const char *arch_exit_name(uint32_t reason)
-{
-	static const char *const names[] = {
-		[KVM_EXIT_UNKNOWN] = "unknown",
-		[KVM_EXIT_HYPERCALL] = "hypercall",
-		[KVM_EXIT_DEBUG] = "debug",
-		[KVM_EXIT_MMIO] = "mmio",
-		[KVM_EXIT_FAIL_ENTRY] = "fail-entry",
-		[KVM_EXIT_INTR] = "intr",
-		[KVM_EXIT_INTERNAL_ERROR] = "internal-error",
-		[KVM_EXIT_SYSTEM_EVENT] = "system-event",
-		[KVM_EXIT_ARM_NISV] = "arm-nisv",
-		[KVM_EXIT_DIRTY_RING_FULL] = "dirty-ring-full",
-	};
-
-	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] :
-							     "other";
 }

@@ -1,23 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The VM-wide part: interrupt controller and counter. */
 #include <errno.h>
-#include <libfdt.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "arch/arm64/arm64.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
-
-static unsigned int count_cpus(const void *tree)
-{
-	int cpus = fdt_path_offset(tree, "/cpus"), node;
-	unsigned int n = 0;
-
-	fdt_for_each_subnode(node, tree, cpus)
-		n++;
-	return n;
-}
+#include "vmm/tree.h"
 
 int arch_vm_create(struct arch_vm **out, int kvm_fd, int vm_fd,
 		   const void *tree, const struct log *log, struct error *err)
@@ -29,7 +19,7 @@ int arch_vm_create(struct arch_vm **out, int kvm_fd, int vm_fd,
 		return error_set(err, ENOMEM, "no memory for a VM");
 	*vm = (struct arch_vm){
 		.log = log, .tree = tree, .kvm_fd = kvm_fd, .vm_fd = vm_fd,
-		.gic_fd = -1, .ncpus = count_cpus(tree),
+		.gic_fd = -1, .ncpus = tree_cpus(tree),
 	};
 	vm->cpu = calloc(vm->ncpus, sizeof(struct arch_vcpu *));
 	ret = vm->cpu ? arm64_identity_from_tree(tree, &vm->identity, err) :

@@ -10,16 +10,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "arch/common.h"
 #include "arch/x86/x86.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
-static const struct {
-	int cap;
-	const char *name;
-	const char *without;	/* what follows if it is missing */
-	bool needed;
-} caps[] = {
+static const struct arch_cap caps[] = {
 	{ KVM_CAP_USER_MEMORY, "USER_MEMORY", "no guest memory", true },
 	{ KVM_CAP_IRQCHIP, "IRQCHIP", "no interrupt controllers", true },
 	{ KVM_CAP_PIT2, "PIT2", "no timer", true },
@@ -52,21 +48,6 @@ static const char *kind(void)
 	return module_loaded("kvm_intel") ? "hardware, Intel VMX" :
 	       module_loaded("kvm_amd") ? "hardware, AMD SVM" :
 	       module_loaded("kvm_pvm") ? "software (PVM)" : "unknown";
-}
-
-static bool print_caps(FILE *out, int kvm_fd)
-{
-	bool all = true;
-
-	for (unsigned int i = 0; i < ARRAY_SIZE(caps); i++) {
-		bool has = ioctl(kvm_fd, KVM_CHECK_EXTENSION, caps[i].cap) > 0;
-
-		fprintf(out, "  %-28s %s%s%s\n", caps[i].name,
-			has ? "yes" : "no", has ? "" : ": ",
-			has ? "" : caps[i].without);
-		all = all && (has || !caps[i].needed);
-	}
-	return all;
 }
 
 /*
@@ -153,7 +134,7 @@ bool arch_doctor(FILE *out, int kvm_fd)
 	bool linux_ok = probe_ring0(kvm_fd), all;
 
 	fprintf(out, "KVM: %s\n", kind());
-	all = print_caps(out, kvm_fd);
+	all = arch_caps_print(out, kvm_fd, caps, ARRAY_SIZE(caps));
 	print_stuck_msrs(out, kvm_fd);
 	fprintf(out, "Stock Linux guests: %s\n", linux_ok ? "yes" :
 		"no: this KVM emulates ring 0 only in part (FWAIT failed); small guests that work in ring 3 do run");

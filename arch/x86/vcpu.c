@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One vCPU: creation, power-on state, exits that are not I/O. */
 #include <errno.h>
-#include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "arch/common.h"
 #include "arch/x86/x86.h"
 #include "vmm/base/byteorder.h"
 #include "vmm/base/util.h"
@@ -158,20 +158,6 @@ static enum arch_exit internal_error(struct arch_vcpu *cpu, struct error *err)
 	return ARCH_EXIT_ERROR;
 }
 
-static enum arch_exit system_event(struct arch_vcpu *cpu, struct error *err)
-{
-	switch (cpu->run->system_event.type) {
-	case KVM_SYSTEM_EVENT_SHUTDOWN:
-		return ARCH_EXIT_SHUTDOWN;
-	case KVM_SYSTEM_EVENT_RESET:
-		return ARCH_EXIT_RESET;
-	default:
-		error_set(err, EIO, "KVM system event %u",
-			  cpu->run->system_event.type);
-		return ARCH_EXIT_ERROR;
-	}
-}
-
 enum arch_exit arch_vcpu_exit(struct arch_vcpu *cpu, struct error *err)
 {
 	const struct kvm_run *run = cpu->run;
@@ -179,21 +165,13 @@ enum arch_exit arch_vcpu_exit(struct arch_vcpu *cpu, struct error *err)
 	switch (run->exit_reason) {
 	case KVM_EXIT_SHUTDOWN:		/* triple fault */
 		return ARCH_EXIT_RESET;
-	case KVM_EXIT_SYSTEM_EVENT:
-		return system_event(cpu, err);
 	case KVM_EXIT_INTERNAL_ERROR:
 		return internal_error(cpu, err);
-	case KVM_EXIT_FAIL_ENTRY:
-		error_set(err, EIO, "can't enter the guest: hardware reason %#llx",
-			  run->fail_entry.hardware_entry_failure_reason);
-		return ARCH_EXIT_ERROR;
 	case KVM_EXIT_HLT:		/* only without an irqchip */
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 		return ARCH_EXIT_CONTINUE;
 	default:
-		error_set(err, EIO, "unexpected exit %s (%u)",
-			  arch_exit_name(run->exit_reason), run->exit_reason);
-		return ARCH_EXIT_ERROR;
+		return arch_exit_common(run, err);
 	}
 }
 
@@ -235,19 +213,4 @@ void arch_vcpu_describe(struct arch_vcpu *cpu, struct memory *mem, char *buf,
 			     s.efer, s.cs.selector, r.rax);
 	if (n < size)
 		code_bytes(cpu, mem, s.cs.base + r.rip, buf + n, size - n);
-}
-
-const char *arch_exit_name(uint32_t reason)
-{
-	static const char *const names[] = {
-		"unknown", "exception", "io", "hypercall", "debug", "hlt",
-		"mmio", "irq-window-open", "shutdown", "fail-entry", "intr",
-		"set-tpr", "tpr-access", NULL, NULL, NULL, NULL,
-		"internal-error", NULL, NULL, NULL, NULL, NULL, NULL,
-		"system-event", NULL, "ioapic-eoi", "hyperv", NULL, "x86-rdmsr",
-		"x86-wrmsr", "dirty-ring-full",
-	};
-
-	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] :
-							     "other";
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The VM-wide part: interrupt controllers, PIT, kvmclock. */
 #include <errno.h>
-#include <libfdt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "arch/x86/x86.h"
 #include "vmm/base/util.h"
+#include "vmm/tree.h"
 
 #define MSR_TSC 0x10
 #define MSR_TSC_DEADLINE 0x6e0
@@ -32,16 +32,6 @@ static int create_irqchip(struct arch_vm *vm, struct error *err)
 	return 0;
 }
 
-static unsigned int count_cpus(const void *tree)
-{
-	int cpus = fdt_path_offset(tree, "/cpus"), node;
-	unsigned int n = 0;
-
-	fdt_for_each_subnode(node, tree, cpus)
-		n++;
-	return n;
-}
-
 int arch_vm_create(struct arch_vm **out, int kvm_fd, int vm_fd,
 		   const void *tree, const struct log *log, struct error *err)
 {
@@ -52,7 +42,7 @@ int arch_vm_create(struct arch_vm **out, int kvm_fd, int vm_fd,
 		return error_set(err, ENOMEM, "no memory for a VM");
 	*vm = (struct arch_vm){
 		.log = log, .tree = tree, .kvm_fd = kvm_fd, .vm_fd = vm_fd,
-		.ncpus = count_cpus(tree),
+		.ncpus = tree_cpus(tree),
 	};
 	vm->cpu = calloc(vm->ncpus, sizeof(struct arch_vcpu *));
 	ret = vm->cpu ? create_irqchip(vm, err) :

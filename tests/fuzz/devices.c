@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "tests/lib/fake_env.h"
+#include "tests/lib/fuzz_input.h"
 #include "tests/lib/move.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -38,25 +39,6 @@ struct machine {
 	struct fake_env env;
 	struct device *dev[NDEVICES];
 };
-
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned int bytes)
-{
-	uint64_t v = 0;
-
-	while (bytes--) {
-		v = v << 8 | (in->left ? *in->p : 0);
-		if (in->left) {
-			in->p++;
-			in->left--;
-		}
-	}
-	return v;
-}
 
 static struct machine *build(void)
 {

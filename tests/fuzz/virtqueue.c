@@ -13,30 +13,12 @@
 #include <string.h>
 
 #include "tests/lib/fake_net.h"
+#include "tests/lib/fuzz_input.h"
 #include "tests/lib/mem_block.h"
 #include "tests/lib/virtio_guest.h"
 #include "vmm/base/byteorder.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned int bytes)
-{
-	uint64_t v = 0;
-
-	while (bytes--) {
-		v = v << 8 | (in->left ? *in->p : 0);
-		if (in->left) {
-			in->p++;
-			in->left--;
-		}
-	}
-	return v;
-}
 
 static void props(void *fdt, void *arg)
 {

@@ -74,7 +74,7 @@ static void fake_dirty_stop(struct vm *vm)
 static int fake_dirty_sync(struct vm *vm, unsigned int region,
 			   unsigned long *bitmap, struct error *err)
 {
-	uint64_t pages = vm->mem.region[region].range.size >> PAGE_SHIFT;
+	uint64_t pages = memory_pages(&vm->mem, region);
 
 	(void)err;
 	memory_take_own(&vm->mem, region, bitmap);
@@ -89,7 +89,7 @@ static int fake_dirty_clear(struct vm *vm, unsigned int region, uint64_t first,
 			    uint64_t npages, const unsigned long *bitmap,
 			    struct error *err)
 {
-	uint64_t pages = vm->mem.region[region].range.size >> PAGE_SHIFT;
+	uint64_t pages = memory_pages(&vm->mem, region);
 
 	(void)bitmap;
 	if (first % 64 || !range_within(first, npages, pages) ||

@@ -12,7 +12,7 @@
 #include "cmd/tree_build.h"
 #include "vmm/base/util.h"
 
-#define LIMIT_S 60	/* then what is waited for never comes */
+#define LIMIT_NS (60 * NSEC_PER_SEC)	/* then what is waited for never comes */
 
 /* -- what the VM tells */
 
@@ -83,12 +83,9 @@ struct vm_rig *vm_rig_new(void)
 {
 	struct vm_rig *r = calloc(1, sizeof(*r));
 	struct error err = ERROR_INIT;
-	pthread_condattr_t attr;
 
 	pthread_mutex_init(&r->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&r->news, &attr);
+	pthread_cond_init(&r->news, NULL);
 	r->log_fd = memfd_create("log", MFD_CLOEXEC);
 	check(loop_init(&r->loop, &err), &err);
 	assert_int_equal(pthread_create(&r->thread, NULL, serve, r), 0);
@@ -237,29 +234,20 @@ struct vm_rig *vm_rig_boot(const struct vm_spec *spec)
 /* -- what the test waits for */
 
 /* False when the time is over. Under the lock. */
-static bool wait_news(struct vm_rig *r, const struct timespec *until)
+static bool wait_news(struct vm_rig *r, uint64_t until)
 {
-	return !pthread_cond_timedwait(&r->news, &r->lock, until);
-}
-
-static struct timespec limit(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += LIMIT_S;
-	return t;
+	return !cond_wait_until(&r->news, &r->lock, until);
 }
 
 size_t vm_rig_expect(struct vm_rig *r, const char *text, size_t from)
 {
-	struct timespec until = limit();
+	uint64_t until = now_ns() + LIMIT_NS;
 	bool in_time = true, found;
 	size_t len;
 
 	pthread_mutex_lock(&r->lock);
 	while (!(found = strstr(r->text + from, text)) && in_time)
-		in_time = wait_news(r, &until);
+		in_time = wait_news(r, until);
 	len = r->len;
 	pthread_mutex_unlock(&r->lock);
 	if (!found)
@@ -271,12 +259,12 @@ size_t vm_rig_expect(struct vm_rig *r, const char *text, size_t from)
 void vm_rig_expect_event(struct vm_rig *r, enum vm_event event,
 			 unsigned int times)
 {
-	struct timespec until = limit();
+	uint64_t until = now_ns() + LIMIT_NS;
 	bool in_time = true, there;
 
 	pthread_mutex_lock(&r->lock);
 	while (!(there = r->events[event] >= times) && in_time)
-		in_time = wait_news(r, &until);
+		in_time = wait_news(r, until);
 	pthread_mutex_unlock(&r->lock);
 	if (!there)
 		fail_msg("event %d did not come %u times", event, times);

@@ -11,9 +11,9 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from godwit import GODWIT, GUESTS, Skip, main, moved, sound, until
+from records import FIRST, goes_on, new_image, writer
 
 LOAD = 'mode=verify ws=16 rate=100 hb=50'
-RECORDS = 'count=0 every=8 sectors=8 span=64'
 USER, GROUP = 54321, 54322              # nobody's
 
 
@@ -94,8 +94,7 @@ def nbd(host, port=0):
     if not port:
         with socket.create_server(('127.0.0.1', 0)) as s:
             port = s.getsockname()[1]
-        with open(image, 'wb') as f:
-            f.truncate(4 << 20)
+        new_image(host, image)
     proc = host.run('nbdkit', '-f', '-i', '127.0.0.1', '-p', str(port), 'file',
                     image)
 
@@ -121,14 +120,13 @@ def as_another_user_below_another_root_a_vm_moves_there_and_back(host):
     words = chrooted(host)
     tcp = 'tcp:127.0.0.1:0'
     _, port = nbd(host)
-    disk = f'nbd://127.0.0.1:{port}/,id=d'
-    a = host.boot('blk', RECORDS, '--disk', disk, '--plain', *words)
-    a.wait_output(r'R [1-9]\d* ')
+    a = writer(host, f'nbd://127.0.0.1:{port}/', '--plain', *words)
+    a.wait_output(FIRST)
     is_user(a, host.path('root'))
     for n in range(2):
         b = host.listen('--name', f'to{n}', *words, uri=tcp)
         moved(a, b, downtime_limit=20000, max_pause=20000)
-        b.wait_output(r'R [1-9]\d* ')
+        b.wait_output(FIRST)
         is_user(b, host.path('root'))
         sound(b)
         host.drop(a)
@@ -140,16 +138,14 @@ def as_another_user_below_another_root_a_vm_moves_there_and_back(host):
 
 def so_its_disk_comes_back_after_its_server(host):
     server, port = nbd(host)
-    vm = host.boot('blk', RECORDS, '--disk', f'nbd://127.0.0.1:{port}/,id=d',
-                   *chrooted(host))
-    vm.wait_output(r'R [1-9]\d* ')
+    vm = writer(host, f'nbd://127.0.0.1:{port}/', *chrooted(host))
+    vm.wait_output(FIRST)
     server.kill()
     server.wait()
     vm.qmp.wait_event(lambda e: e['event'] == 'X_DISK_LOST')
     nbd(host, port)
     vm.qmp.wait_event(lambda e: e['event'] == 'X_DISK_FOUND')
-    vm.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){5}', len(vm.output()))
-    sound(vm)
+    goes_on(vm, 5)
     is_user(vm, host.path('root'))
 
 

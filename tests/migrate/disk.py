@@ -9,30 +9,24 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from godwit import GODWIT, GUESTS, Skip, main, moved, sound, until
+from records import FIRST, RECORDS, goes_on, new_image, whole, writer, written
 
-RECORDS = 'count=0 every=8 sectors=8 span=64'
 FULL = 'op=m qd=32 check=1 ms=0 every=1000 span=4 seg=1024'
 MOVES = 4
 
 
 def to_and_fro(host, disk, forth=None):
     """Move it several times; there it finds all that it wrote here."""
-    vm = host.boot('blk', RECORDS, '--disk', disk + ',id=d')
-    text = ''
-    vm.wait_output(r'R [1-9]\d* ')
+    vms = [writer(host, disk)]
+    vms[0].wait_output(FIRST)
     for _ in range(MOVES):
         there = host.listen('--disk', disk + ',id=d')
-        moved(vm, there)
-        there.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){9}')
-        sound(there)
-        text += vm.output()
-        host.drop(vm)
-        vm = there
-    vm.qmp('stop')
-    text += vm.output()
-    seen = [int(n) for n in re.findall(r'^R (\d+) bad=0', text, re.M)]
-    assert seen == list(range(0, 8 * len(seen), 8)), seen
-    return seen[-1]
+        moved(vms[-1], there)
+        written(there, 9)
+        host.drop(vms[-1])
+        vms.append(there)
+    there.qmp('stop')
+    return whole(*vms) - 8
 
 
 def records(image):
@@ -43,13 +37,6 @@ def records(image):
             for s in range(64)]
 
 
-def image(host):
-    path = host.path('disk.img')
-    with open(path, 'wb') as f:
-        f.truncate(4 << 20)
-    return path
-
-
 def check_image(path, last):
     """Every slot has its last record, or one that was begun after it."""
     for slot, number in enumerate(records(path)):
@@ -58,7 +45,7 @@ def check_image(path, last):
 
 
 def records_on_a_raw_image_are_whole(host):
-    path = image(host)
+    path = new_image(host)
     check_image(path, to_and_fro(host, path))
 
 
@@ -73,7 +60,7 @@ def server(host, *words):
 
 
 def nbd(host, *words):
-    path = image(host)
+    path = new_image(host)
     sock = server(host, *[w.replace('IMAGE', path) for w in words])
     last = to_and_fro(host, 'nbd+unix:///?socket=' + sock)
     check_image(path, last)
@@ -101,7 +88,7 @@ def full_queue(host, disk):
 
 
 def a_full_queue_on_a_raw_image_moves(host):
-    full_queue(host, image(host))
+    full_queue(host, new_image(host))
 
 
 def a_full_queue_on_nbd_moves(host):
@@ -119,7 +106,7 @@ def qemu_nbd_for_one_client_at_a_time_is_handed_over(host):
 
 
 def a_slow_nbd_server_is_drained_within_the_pause(host):
-    path = image(host)
+    path = new_image(host)
     sock = server(host, 'nbdkit', '-f', '-U', 'SOCK', '--filter=delay', 'file',
                   path, 'wdelay=5ms', 'rdelay=5ms')
     to_and_fro(host, 'nbd+unix:///?socket=' + sock)
@@ -130,13 +117,13 @@ def fences(report):
 
 
 def the_report_says_which_disk_has_no_fence(host):
-    path, other = image(host), host.path('other.img')
+    path, other = new_image(host), host.path('other.img')
     shutil.copy(path, other)
     sock = server(host, 'nbdkit', '-f', '-U', 'SOCK', 'file', path)
     disks = ['--disk', f'nbd+unix:///?socket={sock},id=n',
              '--disk', other + ',id=r']
     vm = host.boot('blk', RECORDS, *disks)
-    vm.wait_output(r'R [1-9]\d* ')
+    vm.wait_output(FIRST)
     there = host.listen(*disks)
     done = subprocess.run([GODWIT, 'migrate', vm.control, there.uri],
                           env=host.env, capture_output=True, check=True)
@@ -148,9 +135,9 @@ def the_report_says_which_disk_has_no_fence(host):
 
 
 def the_image_is_locked_by_the_side_that_runs(host):
-    path = image(host)
-    a = host.boot('blk', RECORDS, '--disk', path + ',id=d')
-    a.wait_output(r'R [1-9]\d* ')
+    path = new_image(host)
+    a = writer(host, path)
+    a.wait_output(FIRST)
     b = host.listen('--disk', path + ',id=d')
     moved(a, b)
     second = subprocess.run(
@@ -158,31 +145,29 @@ def the_image_is_locked_by_the_side_that_runs(host):
          'null', '--control', host.path('second'), '--disk', path],
         env=host.env, capture_output=True, check=False, timeout=60)
     assert second.returncode == 1 and b'disk' in second.stderr, second
-    b.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){2}', len(b.output()))
-    sound(b)
+    goes_on(b)
 
 
 def a_destination_without_the_disk_is_refused_by_name(host):
-    path = image(host)
-    a = host.boot('blk', RECORDS, '--disk', path + ',id=d')
-    a.wait_output(r'R [1-9]\d* ')
+    path = new_image(host)
+    a = writer(host, path)
+    a.wait_output(FIRST)
     b = host.listen('--disk', path + ',id=other')
     report = a.migrate(b.uri)
     assert report['status'] == 'failed', report
     assert 'id=other' in report['error-desc'], report['error-desc']
-    a.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){2}', len(a.output()))
-    sound(a)
+    goes_on(a)
 
 
 def an_image_that_is_missing_there_is_refused(host):
-    path = image(host)
-    a = host.boot('blk', RECORDS, '--disk', path + ',id=d')
-    a.wait_output(r'R [1-9]\d* ')
+    path = new_image(host)
+    a = writer(host, path)
+    a.wait_output(FIRST)
     b = host.listen('--disk', host.path('nothing.img') + ',id=d')
     report = a.migrate(b.uri)
     assert report['status'] == 'failed', report
     assert 'nothing.img' in report['error-desc'], report['error-desc']
-    a.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){2}', len(a.output()))
+    goes_on(a)
 
 
 CLAIMS = [

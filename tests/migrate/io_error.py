@@ -3,20 +3,14 @@
 """Disks that fail: the VM stops, what was asked for is kept, and done when the
 disk works again, here or where the VM has moved to."""
 import os
-import re
 import shutil
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
-from godwit import Skip, main, moved, sound, until
+from godwit import Skip, main, moved, until
+from records import FIRST, new_image, whole, writer, written
 
-RECORDS = 'count=0 every=8 sectors=8 span=64'
-FIRST = r'R [1-9]\d* '
-
-
-def boot(host, disk):
-    return host.boot('blk', RECORDS, '--disk', disk + ',id=d')
 
 
 def stopped(vm, **expected):
@@ -30,11 +24,8 @@ def stopped(vm, **expected):
 
 def goes_on(vm, *before):
     """It makes progress, and neither here nor before has it missed a record."""
-    vm.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){9}', len(vm.output()))
-    sound(vm)
-    text = ''.join(v.output() for v in before) + vm.output()
-    seen = [int(n) for n in re.findall(r'^R (\d+) bad=0', text, re.M)]
-    assert seen == list(range(0, 8 * len(seen), 8)), seen
+    written(vm, 9, len(vm.output()))
+    whole(*before, vm)
 
 
 def full(host):
@@ -46,16 +37,14 @@ def full(host):
         raise Skip('no file system can be mounted here')
     host.cleanups.append(lambda: subprocess.run(['umount', '-l', where],
                                                 check=False))
-    image = os.path.join(where, 'disk.img')
-    with open(image, 'wb') as f:
-        f.truncate(4 << 20)
+    image = new_image(host, os.path.join(where, 'disk.img'))
     return image, lambda: subprocess.run(
         ['mount', '-o', 'remount,size=8M', where], check=True)
 
 
 def a_full_disk_stops_the_vm_until_there_is_room(host):
     image, make_room = full(host)
-    vm = boot(host, image)
+    vm = writer(host, image)
     stopped(vm, operation='write', nospace=True)
     vm.qmp('cont')                      # in vain
     until(lambda: vm.status() == 'io-error', 'it stops again')
@@ -66,7 +55,7 @@ def a_full_disk_stops_the_vm_until_there_is_room(host):
 
 def a_vm_that_waits_for_room_moves_and_goes_on_there(host):
     image, make_room = full(host)
-    vm = boot(host, image)
+    vm = writer(host, image)
     stopped(vm, nospace=True)
     there = host.listen('--disk', image + ',id=d')
     make_room()
@@ -76,7 +65,7 @@ def a_vm_that_waits_for_room_moves_and_goes_on_there(host):
 
 def a_vm_moves_before_there_is_room_and_waits_there(host):
     image, make_room = full(host)
-    vm = boot(host, image)
+    vm = writer(host, image)
     stopped(vm, nospace=True)
     there = host.listen('--disk', image + ',id=d')
     assert vm.migrate(there.uri)['status'] == 'completed'
@@ -99,22 +88,15 @@ def nbdkit(host, name, image, filters=(), words=()):
     return proc, f'nbd+unix:///?socket={sock}'
 
 
-def make_image(host):
-    path = host.path('disk.img')
-    with open(path, 'wb') as f:
-        f.truncate(4 << 20)
-    return path
-
-
 def end(proc):
     proc.kill()
     proc.wait()
 
 
 def a_lost_server_stops_the_vm_until_it_is_back(host):
-    image = make_image(host)
+    image = new_image(host)
     server, uri = nbdkit(host, 'nbd', image)
-    vm = boot(host, uri + ',reconnect-delay=1')
+    vm = writer(host, uri + ',reconnect-delay=1')
     vm.wait_output(FIRST)
     end(server)
     stopped(vm, nospace=False)
@@ -124,9 +106,9 @@ def a_lost_server_stops_the_vm_until_it_is_back(host):
 
 
 def a_server_that_is_back_in_time_stops_nothing(host):
-    image = make_image(host)
+    image = new_image(host)
     server, uri = nbdkit(host, 'nbd', image)
-    vm = boot(host, uri)
+    vm = writer(host, uri)
     vm.wait_output(FIRST)
     end(server)
     vm.qmp.wait_event(lambda e: e['event'] == 'X_DISK_LOST')
@@ -137,9 +119,9 @@ def a_server_that_is_back_in_time_stops_nothing(host):
 
 
 def whom_the_user_paused_a_found_server_does_not_resume(host):
-    image = make_image(host)
+    image = new_image(host)
     server, uri = nbdkit(host, 'nbd', image)
-    vm = boot(host, uri + ',reconnect-delay=1')
+    vm = writer(host, uri + ',reconnect-delay=1')
     vm.wait_output(FIRST)
     end(server)
     stopped(vm)
@@ -152,9 +134,9 @@ def whom_the_user_paused_a_found_server_does_not_resume(host):
 
 
 def a_vm_leaves_a_host_that_lost_the_server(host):
-    image = make_image(host)
+    image = new_image(host)
     server, here = nbdkit(host, 'nbd', image)
-    vm = boot(host, here + ',reconnect-delay=1')
+    vm = writer(host, here + ',reconnect-delay=1')
     vm.wait_output(FIRST)
     end(server)
     stopped(vm)
@@ -166,7 +148,7 @@ def a_vm_leaves_a_host_that_lost_the_server(host):
 def failing(host):
     """A server whose writes fail while a file is there."""
     sign = host.path('sign')
-    uri = nbdkit(host, 'nbd', make_image(host), ['--filter=error'],
+    uri = nbdkit(host, 'nbd', new_image(host), ['--filter=error'],
                  ['error-pwrite=EIO', 'error-pwrite-rate=100%',
                   'error-pwrite-file=' + sign])[1]
     return uri, sign
@@ -174,7 +156,7 @@ def failing(host):
 
 def a_failing_write_stops_who_asked_for_that(host):
     uri, sign = failing(host)
-    vm = boot(host, uri + ',werror=stop')
+    vm = writer(host, uri + ',werror=stop')
     vm.wait_output(FIRST)
     with open(sign, 'wb'):
         pass
@@ -186,7 +168,7 @@ def a_failing_write_stops_who_asked_for_that(host):
 
 def else_the_guest_is_told(host):
     uri, sign = failing(host)
-    vm = boot(host, uri)
+    vm = writer(host, uri)
     vm.wait_output(FIRST)
     with open(sign, 'wb'):
         pass

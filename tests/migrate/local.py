@@ -2,16 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """VMs that go to another process on the same host, with their memory as it is."""
 import os
-import re
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from godwit import free, main, moved, one_runs, sound, until
 from proxy import CUT, Proxy
+from records import new_image, whole, writer, written
 
 LOAD = 'mode=verify ws=16 rate=100 hb=50'
-RECORDS = 'count=0 every=8 sectors=8 span=64'
 
 
 def verifier(host, memory='64,shared=on', *words):
@@ -75,24 +74,13 @@ def a_guest_that_writes_faster_than_any_line_is_handed_over(host):
 
 
 def records_on_a_disk_are_whole(host):
-    disk = host.path('disk')
-    with open(disk, 'wb') as f:
-        f.truncate(4 << 20)
-    vm = host.boot('blk', RECORDS, '--disk', disk + ',id=d',
-                   memory='64,shared=on')
-    text = ''
+    vms = [writer(host, new_image(host), memory='64,shared=on')]
     for _ in range(4):
-        vm.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){4}')
-        there = host.listen()
-        handed(vm, there)
-        text += vm.output()
-        sound(vm)
-        vm = there
-    vm.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){4}')
-    sound(vm)
-    text += vm.output()
-    seen = [int(n) for n in re.findall(r'^R (\d+) bad=0', text, re.M)]
-    assert seen == list(range(0, 8 * len(seen), 8)), seen
+        written(vms[-1], 4)
+        vms.append(host.listen())
+        handed(*vms[-2:])
+    written(vms[-1], 4)
+    whole(*vms)
 
 
 def at_the_hand_over(host, kind, act, pass_on=True):

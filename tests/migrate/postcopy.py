@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from certs import keys
 from godwit import GODWIT, GUESTS, Skip, beats, main, moved, one_runs, sound, until
 from proxy import Proxy
+from records import FIRST, new_image, whole, writer, written
 
 MIB = 1 << 20
 # it writes all of its memory many times a second, on a loaded machine, too
@@ -132,22 +133,16 @@ def at_its_timeout_its_memory_follows(host):
 
 
 def records_on_a_disk_are_whole(host):
-    image = host.path('disk.img')
-    with open(image, 'wb') as f:
-        f.truncate(4 * MIB)
-    a = host.boot('blk', 'count=0 every=8 sectors=8 span=64', '--disk',
-                  image + ',id=d')
-    a.wait_output(r'R [1-9]\d* ')
-    b = host.listen('--disk', image + ',id=d')
+    disk = new_image(host)
+    a = writer(host, disk)
+    a.wait_output(FIRST)
+    b = host.listen('--disk', disk + ',id=d')
     a.qmp('migrate', uri=b.uri, max_bandwidth=MIB)
     a.qmp('migrate-start-postcopy')
     report = a.outcome()
     assert report['status'] == 'completed', report
-    b.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){9}')
-    sound(b)
-    seen = [int(n) for n in re.findall(r'^R (\d+) bad=0',
-                                       a.output() + b.output(), re.M)]
-    assert seen == list(range(0, 8 * len(seen), 8)), seen
+    written(b, 9)
+    whole(a, b)
 
 
 def a_lost_link_stops_it_and_recover_goes_on(host):

@@ -14,10 +14,10 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
-from godwit import GODWIT, GUESTS, LIMIT, O, main, moved, sound, until
+from godwit import GODWIT, GUESTS, LIMIT, O, main, moved, until
+from records import FIRST, RECORDS, goes_on, whole
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../..')
-RECORDS = 'count=0 every=8 sectors=8 span=64'
 MOVES = 4
 NEEDED = ('ceph-mon', 'ceph-osd', 'ceph', 'rbd', 'monmaptool')
 
@@ -67,13 +67,8 @@ def address(vm):
 
 def boot(host, disk, *words):
     vm = host.boot('blk', RECORDS, '--log', 'info', '--disk', disk, *words)
-    vm.wait_output(r'R [1-9]\d* ')
+    vm.wait_output(FIRST)
     return vm
-
-
-def goes_on(vm):
-    vm.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){3}', len(vm.output()))
-    sound(vm)
 
 
 def the_driver_keeps_its_promises_on_ceph(host):
@@ -138,7 +133,8 @@ def leave(vm):
 
 def the_lock_is_with_the_side_that_runs_and_no_record_is_lost(host):
     name, disk = make_image(host)
-    vm, text = boot(host, disk), ''
+    vm = boot(host, disk)
+    vms = [vm]
     assert lockers(name) == [address(vm)], lockers(name)
     for _ in range(MOVES):
         there = host.listen('--disk', disk)
@@ -148,14 +144,12 @@ def the_lock_is_with_the_side_that_runs_and_no_record_is_lost(host):
               f'{pause["prepared/activate"]} us')
         assert lockers(name) == [address(there)] != [address(vm)]
         goes_on(there)
-        text += vm.output()
         leave(vm)
         host.drop(vm)
         vm = there
+        vms.append(vm)
     vm.qmp('stop')
-    text += vm.output()
-    seen = [int(n) for n in re.findall(r'^R (\d+) bad=0', text, re.M)]
-    assert seen == list(range(0, 8 * len(seen), 8)), seen
+    whole(*vms)
 
 
 def a_refused_move_leaves_the_lock_where_it_was(host):

@@ -8,9 +8,9 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from godwit import GODWIT, beats, main, moved, sound, until
+from records import FIRST, new_image, whole, writer, written
 
 LOAD = 'mode=verify ws=16 rate=100 hb=50'
-RECORDS = 'count=0 every=8 sectors=8 span=64'
 MEMORY_AT = 2 << 20
 
 
@@ -102,18 +102,12 @@ def a_restored_vm_is_saved_again(host):
 
 
 def a_vm_that_writes_to_a_disk_comes_back_once(host):
-    disk = host.path('disk')
-    with open(disk, 'wb') as f:
-        f.truncate(4 << 20)
-    a = host.boot('blk', RECORDS, '--disk', disk + ',id=d')
-    a.wait_output(r'R [1-9]\d* ')
+    a = writer(host, new_image(host))
+    a.wait_output(FIRST)
     saved(a, host.path('save'))
     b = host.restore(host.path('save'))
-    b.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){9}')
-    sound(b)
-    text = a.output() + b.output()
-    seen = [int(n) for n in re.findall(r'^R (\d+) bad=0', text, re.M)]
-    assert seen == list(range(0, 8 * len(seen), 8)), seen
+    written(b, 9)
+    whole(a, b)
     b.kill()
     assert 'was restored on' in refused(host, host.path('save'))
 

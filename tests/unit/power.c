@@ -5,9 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdlib.h>
 
-#include "tests/lib/fake_env.h"
+#include "tests/lib/device_rig.h"
 #include "tests/lib/move.h"
 
 #define PM 0x600
@@ -18,52 +17,27 @@
 #define TMR (PM + 8)
 #define PWRBTN 0x100
 
-struct rig {
-	struct fake_env env;
-	struct device *dev;
-};
-
-static void *build(const char *compatible, uint64_t base, uint64_t size)
-{
-	struct rig *r = calloc(1, sizeof(*r));
-
-	fake_env_init(&r->env, MIB);
-	r->dev = fake_device(&r->env, "isa", compatible, base, size, SCI, NULL,
-			     NULL);
-	return r;
-}
-
 static int setup_pm(void **state)
 {
-	*state = build("godwit,acpi-pm", PM, 16);
+	*state = rig_new("isa", "godwit,acpi-pm", PM, 16, SCI);
 	return 0;
 }
 
 static int setup_reset(void **state)
 {
-	*state = build("godwit,reset", 0xcf9, 1);
+	*state = rig_new("isa", "godwit,reset", 0xcf9, 1, SCI);
 	return 0;
 }
 
 static int setup_i8042(void **state)
 {
-	*state = build("godwit,i8042", 0x60, 5);
+	*state = rig_new("isa", "godwit,i8042", 0x60, 5, SCI);
 	return 0;
 }
 
 static int setup_exit(void **state)
 {
-	*state = build("godwit,debug-exit", 0x501, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct rig *r = *state;
-
-	fake_device_destroy(r->dev);
-	fake_env_exit(&r->env);
-	free(r);
+	*state = rig_new("isa", "godwit,debug-exit", 0x501, 1, SCI);
 	return 0;
 }
 

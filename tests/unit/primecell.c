@@ -5,48 +5,23 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdlib.h>
 #include <time.h>
 
-#include "tests/lib/fake_env.h"
+#include "tests/lib/device_rig.h"
 
 #define BASE 0x9010000
 #define GSI 5
 #define LINE3 0x20		/* data address of line 3 alone: 1 << 3 << 2 */
 
-struct rig {
-	struct fake_env env;
-	struct device *dev;
-};
-
-static int setup(void **state, const char *compatible)
-{
-	struct rig *r = calloc(1, sizeof(*r));
-
-	fake_env_init(&r->env, MIB);
-	r->dev = fake_device(&r->env, "platform", compatible, BASE, 0x1000,
-			     GSI, NULL, NULL);
-	*state = r;
-	return 0;
-}
-
 static int setup_clock(void **state)
 {
-	return setup(state, "arm,pl031");
+	*state = rig_new("platform", "arm,pl031", BASE, 0x1000, GSI);
+	return 0;
 }
 
 static int setup_gpio(void **state)
 {
-	return setup(state, "arm,pl061");
-}
-
-static int teardown(void **state)
-{
-	struct rig *r = *state;
-
-	fake_device_destroy(r->dev);
-	fake_env_exit(&r->env);
-	free(r);
+	*state = rig_new("platform", "arm,pl061", BASE, 0x1000, GSI);
 	return 0;
 }
 

@@ -5,35 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdlib.h>
 #include <time.h>
 
-#include "tests/lib/fake_env.h"
+#include "tests/lib/device_rig.h"
 #include "tests/lib/move.h"
-
-struct rig {
-	struct fake_env env;
-	struct device *dev;
-};
 
 static int setup(void **state)
 {
-	struct rig *r = calloc(1, sizeof(*r));
-
-	fake_env_init(&r->env, MIB);
-	r->dev = fake_device(&r->env, "isa", "motorola,mc146818", 0x70, 2, 8,
-			     NULL, NULL);
-	*state = r;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct rig *r = *state;
-
-	fake_device_destroy(r->dev);
-	fake_env_exit(&r->env);
-	free(r);
+	*state = rig_new("isa", "motorola,mc146818", 0x70, 2, 8);
 	return 0;
 }
 

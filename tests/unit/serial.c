@@ -5,10 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "tests/lib/fake_env.h"
+#include "tests/lib/device_rig.h"
 #include "tests/lib/move.h"
 
 #define BASE 0x3f8
@@ -18,31 +17,13 @@ enum { DATA, IER, IIR, LCR, MCR, LSR, MSR, SCR };
 #define OUT2 0x08
 #define LOOP 0x10
 
-struct rig {
-	struct fake_env env;
-	struct device *dev;
-};
-
 static int setup(void **state)
 {
-	struct rig *r = calloc(1, sizeof(*r));
+	struct rig *r = rig_new("isa", "ns16550a", BASE, 8, GSI);
 	struct error err = ERROR_INIT;
 
-	fake_env_init(&r->env, MIB);
-	r->dev = fake_device(&r->env, "isa", "ns16550a", BASE, 8, GSI, NULL,
-			     NULL);
 	r->dev->class->start(r->dev, &err);
 	*state = r;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct rig *r = *state;
-
-	fake_device_destroy(r->dev);
-	fake_env_exit(&r->env);
-	free(r);
 	return 0;
 }
 

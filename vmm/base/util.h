@@ -3,6 +3,7 @@
 #ifndef GODWIT_BASE_UTIL_H
 #define GODWIT_BASE_UTIL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -60,6 +61,18 @@ static inline uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* As pthread_cond_timedwait(), until @end of that clock. */
+static inline int cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock,
+				  uint64_t end)
+{
+	const struct timespec t = {
+		.tv_sec = (time_t)(end / NSEC_PER_SEC),
+		.tv_nsec = (long)(end % NSEC_PER_SEC),
+	};
+
+	return pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &t);
 }
 
 #endif
