@@ -124,27 +124,9 @@ void vm_disk_submit(struct vm_disk *d, struct vm_disk_io *io)
 
 struct call {
 	struct vm_disk *d;
-	uint64_t offset, len;
-	bool data;
 	int ret;
 	struct error *err;
 };
-
-static void call_has_data(void *arg)
-{
-	struct call *c = arg;
-
-	c->data = c->d->ops->has_data(c->d, c->offset, &c->len);
-}
-
-bool vm_disk_has_data(struct vm_disk *d, uint64_t offset, uint64_t *len)
-{
-	struct call c = { .d = d, .offset = offset };
-
-	loop_call(d->loop, call_has_data, &c);
-	*len = c.len;
-	return c.data;
-}
 
 static void call_activate(void *arg)
 {

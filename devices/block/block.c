@@ -134,13 +134,13 @@ static int check(const struct block *blk, const struct block_request *req)
 {
 	bool data = req->op == BLOCK_READ || req->op == BLOCK_WRITE;
 
-	if (req->op < BLOCK_READ || req->op > BLOCK_WRITE_ZEROES)
+	if (req->op < BLOCK_READ || req->op > BLOCK_MAP)
 		return -EINVAL;
 	if (!blk->active)
 		return -ENODEV;
 	if (req->op == BLOCK_FLUSH)
 		return 0;
-	if (req->op != BLOCK_READ && blk->readonly)
+	if (req->op != BLOCK_READ && req->op != BLOCK_MAP && blk->readonly)
 		return -EROFS;
 	if (!range_within(req->offset, req->len, blk->size))
 		return -EINVAL;
@@ -161,6 +161,10 @@ void block_submit(struct block *blk, struct block_request *req)
 	bool nothing = req->op != BLOCK_FLUSH && !req->len;
 
 	req->result = check(blk, req);
+	if (req->op == BLOCK_MAP && !req->result && !blk->can_map) {
+		block_map_ask(blk, req);
+		nothing = true;
+	}
 	if (req->result || nothing)
 		loop_post(blk->loop, refuse, req);
 	else

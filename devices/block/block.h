@@ -33,6 +33,7 @@ enum block_op {
 	BLOCK_FLUSH,
 	BLOCK_DISCARD,
 	BLOCK_WRITE_ZEROES,
+	BLOCK_MAP,	/* iov[0] is the bitmap of a VM_DISK_MAP (vmm/disk.h) */
 };
 
 /* A result: the disk's server was lost, and did not come back in time. */
@@ -43,8 +44,9 @@ struct block_request {
 	enum block_op op;
 	bool unmap;			/* WRITE_ZEROES may punch a hole */
 	uint64_t offset;		/* bytes; within the disk's size */
-	uint64_t len;			/* bytes; sum of iov for READ, WRITE */
-	struct iovec *iov;		/* READ, WRITE */
+	/* bytes; sum of iov for READ, WRITE; of MAP the driver answers fewer */
+	uint64_t len;
+	struct iovec *iov;		/* READ, WRITE, MAP */
 	int niov;
 	/* 0 or -errno; exactly once, from the loop, never from submit() */
 	void (*done)(struct block_request *req, int result);
@@ -87,9 +89,10 @@ struct block_driver {
 	int (*activate)(struct block *blk, struct error *err);
 	int (*deactivate)(struct block *blk, struct error *err);
 	void (*submit)(struct block *blk, struct block_request *req);
-	/* May be NULL. May the bytes from @offset (within the active disk) on
-	 * be other than zero? *len says for how many that is the answer: it
-	 * comes with what is left, and may be made smaller. */
+	/* May be NULL. For a disk that knows at once, instead of MAP: may the
+	 * bytes from @offset (within the active disk) on be other than zero?
+	 * *len says for how many that is the answer: it comes with what is
+	 * left, and may be made smaller. */
 	bool (*has_data)(struct block *blk, uint64_t offset, uint64_t *len);
 	void (*close)(struct block *blk);
 };
@@ -105,6 +108,7 @@ struct block {
 	bool can_flush;
 	bool can_discard;
 	bool can_write_zeroes;
+	bool can_map;			/* its submit takes BLOCK_MAP */
 	bool active;			/* kept by block_*(); a driver whose
 					 * deactivate failed half-way clears it,
 					 * and is activated again */
@@ -129,5 +133,15 @@ int block_deactivate(struct block *blk, struct error *err) __must_check;
 /* Checks range and op against the disk; a bad request completes with -EINVAL
  * or -EROFS (from the loop). */
 void block_submit(struct block *blk, struct block_request *req);
+
+/* map.c: BLOCK_MAP, for drivers */
+
+/* These bytes (within the request) may be other than zero. */
+void block_map_mark(struct block_request *req, uint64_t offset, uint64_t len);
+/* The first @len bytes are answered, more than those that were asked for or
+ * none at all: make a whole answer of it. */
+void block_map_end(struct block_request *req, uint64_t len);
+/* The answer of a driver that can't take MAP, by has_data(): whole or in part. */
+void block_map_ask(struct block *blk, struct block_request *req);
 
 #endif

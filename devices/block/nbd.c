@@ -25,18 +25,6 @@
 #define ZERO_BYTES MIB
 #define FLUSH_MS 5000		/* in deactivate */
 
-/* A request at the driver; req->driver_data. */
-struct nbd_io {
-	struct nbd_disk *disk;
-	struct nbd_conn *conn;	/* that has the piece */
-	struct block_request *req;
-	char *data;		/* guest's buffer, or the bounce buffer */
-	void *bounce;		/* owned; several iovecs in one piece */
-	uint64_t done;		/* bytes */
-	uint64_t piece;		/* bytes in flight */
-	int error;		/* of that piece, positive errno */
-};
-
 static struct nbd_disk *to_nbd(struct block *blk)
 {
 	return container_of(blk, struct nbd_disk, blk);
@@ -76,6 +64,8 @@ static void finish(struct nbd_io *io, int result)
 
 	if (io->bounce && req->op == BLOCK_READ && !result)
 		scatter(io);
+	if (req->op == BLOCK_MAP)
+		result = nbd_map_end(io, result);
 	free(io->bounce);
 	free(io);
 	req->driver_data = NULL;
@@ -105,6 +95,7 @@ static uint64_t next_piece(const struct nbd_io *io)
 	case BLOCK_WRITE:
 		return MIN(left, d->max_piece);
 	case BLOCK_FLUSH:
+	case BLOCK_MAP:
 		return 0;
 	case BLOCK_DISCARD:
 		return MIN(left, MAX_RANGE);
@@ -153,6 +144,8 @@ static int64_t issue(struct nbd_io *io)
 		return nbd->aio_flush(h, cb, 0);
 	case BLOCK_DISCARD:
 		return nbd->aio_trim(h, io->piece, at, cb, 0);
+	case BLOCK_MAP:
+		return nbd_map_issue(io, cb);
 	default:
 		return issue_zeroes(io, cb);
 	}
@@ -165,7 +158,8 @@ static bool is_moot(const struct nbd_io *io)
 	struct nbd_handle *h = io->conn->h;
 
 	return (io->req->op == BLOCK_FLUSH && nbd->can_flush(h) != 1) ||
-	       (io->req->op == BLOCK_DISCARD && nbd->can_trim(h) != 1);
+	       (io->req->op == BLOCK_DISCARD && nbd->can_trim(h) != 1) ||
+	       (io->req->op == BLOCK_MAP && !nbd_map_known(io));
 }
 
 static void put(struct list *head, struct nbd_io *io)
@@ -206,10 +200,11 @@ static bool means_lost(int error)
 	       error == ECONNRESET || error == EPIPE;
 }
 
-/* len means nothing in a flush. */
+/* len means nothing in a flush, and a map may end early. */
 static bool is_over(const struct nbd_io *io)
 {
-	return io->req->op == BLOCK_FLUSH || io->done >= io->req->len;
+	return io->req->op == BLOCK_FLUSH || io->req->op == BLOCK_MAP ||
+	       io->done >= io->req->len;
 }
 
 /*
@@ -440,6 +435,7 @@ static int nbd_open(struct block **out, const struct block_options *opt,
 		.size = opt->size, .block_size = 512,
 		.readonly = opt->readonly, .can_flush = true,
 		.can_discard = true, .can_write_zeroes = true,
+		.can_map = true,
 	};
 	d->loop = loop;
 	d->log = log;

@@ -13,11 +13,6 @@ static void submit(struct vm_disk *d, struct vm_disk_io *io)
 	block_disk_submit(to_blk(d)->backend, io);
 }
 
-static bool has_data(struct vm_disk *d, uint64_t offset, uint64_t *len)
-{
-	return block_has_data(to_blk(d)->backend, offset, len);
-}
-
 static int activate(struct vm_disk *d, struct error *err)
 {
 	struct device *dev = &to_blk(d)->v.dev;
@@ -27,6 +22,5 @@ static int activate(struct vm_disk *d, struct error *err)
 
 const struct vm_disk_ops blk_disk_ops = {
 	.submit = submit,
-	.has_data = has_data,
 	.activate = activate,
 };

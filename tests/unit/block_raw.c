@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "tests/lib/disk.h"
+#include "vmm/disk.h"
 
 #define SIZE (4 * MIB)
 
@@ -174,6 +175,51 @@ static void discard_gives_space_back(void **state)
 	stat(path, &after);
 	disk_exit(&d);
 	assert_true(after.st_blocks < before.st_blocks);
+}
+
+static void an_image_tells_its_holes(void **state)
+{
+	uint8_t buf[512] = { 1 };
+	char path[128], map[20];
+	struct error err = ERROR_INIT;
+	struct disk d;
+
+	disk_init(&d);
+	disk_image(&d, "image", 19 * VM_DISK_PIECE - 512, path);
+	if (disk_open(&d, &(struct block_options){ .uri = path }, &err) ||
+	    block_activate(d.blk, &err))
+		fail_msg("%s", err.msg);
+	assert_string_equal(disk_map(&d, map), "...................");
+	for (uint64_t i = 1; i < 16; i += 2)
+		assert_int_equal(disk_do(&d, BLOCK_WRITE, i * VM_DISK_PIECE +
+					 4096, buf, 512), 0);
+	assert_string_equal(disk_map(&d, map), ".#.#.#.#.#.#.#.#...");
+	disk_exit(&d);
+}
+
+/* More of them than are looked for in one turn of the loop. */
+static void many_holes_are_told_in_parts(void **state)
+{
+	uint64_t n = 1000, i;
+	char path[128], map[1001];
+	struct error err = ERROR_INIT;
+	struct disk d;
+	int fd;
+
+	disk_init(&d);
+	disk_image(&d, "image", n * VM_DISK_PIECE, path);
+	fd = open(path, O_WRONLY);
+	for (i = 0; i < n; i += 2)
+		assert_int_equal(pwrite(fd, "1", 1, (off_t)(i * VM_DISK_PIECE)),
+				 1);
+	close(fd);
+	if (disk_open(&d, &(struct block_options){ .uri = path }, &err) ||
+	    block_activate(d.blk, &err))
+		fail_msg("%s", err.msg);
+	disk_map(&d, map);
+	for (i = 0; i < n; i++)
+		assert_int_equal(map[i], i % 2 ? '.' : '#');
+	disk_exit(&d);
 }
 
 static void a_request_beyond_the_end_is_refused_from_the_loop(void **state)
@@ -341,6 +387,8 @@ int main(void)
 		cmocka_unit_test(write_zeroes_reads_as_zero),
 		cmocka_unit_test(write_zeroes_may_punch_holes),
 		cmocka_unit_test(discard_gives_space_back),
+		cmocka_unit_test(an_image_tells_its_holes),
+		cmocka_unit_test(many_holes_are_told_in_parts),
 		cmocka_unit_test(a_request_beyond_the_end_is_refused_from_the_loop),
 		cmocka_unit_test(an_offset_that_wraps_is_refused),
 		cmocka_unit_test(a_readonly_disk_refuses_writes),

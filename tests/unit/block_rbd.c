@@ -269,6 +269,66 @@ static void a_new_size_is_seen(void **state)
 	disk_until(&r->d, has_grown, r);
 }
 
+/* Of objects of 4 MiB, where whole objects are told, and smaller ones. */
+static void an_image_tells_its_holes(void **state)
+{
+	struct rig *r = *state;
+	char map[2 * 64 + 1], want[2 * 64 + 1] = { 0 };
+	uint8_t buf[512] = { 7 };
+
+	make_image("holes");
+	open_image(r, "holes");
+	memset(want, '.', 128);
+	assert_string_equal(disk_map(&r->d, map), want);
+	/* not flushed: librbd may still have it */
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 6 * MIB, buf, 512), 0);
+	memset(want + 64, '#', 64);
+	assert_string_equal(disk_map(&r->d, map), want);
+	command("rbd snap create --no-progress holes@then");
+	assert_int_equal(disk_do(&r->d, BLOCK_DISCARD, 4 * MIB, NULL, 4 * MIB),
+			 0);
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 0, buf, 512), 0);
+	disk_map(&r->d, map);
+	assert_int_equal(map[0], '#');
+}
+
+static void without_an_object_map_it_tells_them_too(void **state)
+{
+	struct rig *r = *state;
+	uint8_t buf[512] = { 7 };
+	char map[2 * 64 + 1];
+
+	need_ceph();
+	command("rbd create --size 8M --image-feature layering,exclusive-lock "
+		"--object-size 1M --stripe-unit 64K --stripe-count 3 slow");
+	open_image(r, "slow");
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 64 * KIB, buf, 512), 0);
+	disk_map(&r->d, map);
+	assert_int_equal(map[0], '.');
+	assert_int_equal(map[1], '#');
+	assert_int_equal(map[127], '.');
+}
+
+/* What it has from its parent is no hole. */
+static void a_clone_is_not_all_hole(void **state)
+{
+	struct rig *r = *state;
+	uint8_t buf[512] = { 7 };
+	char map[2 * 64 + 1];
+
+	make_image("parent");
+	open_image(r, "parent");
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 5 * MIB, buf, 512), 0);
+	block_close(r->d.blk);
+	r->d.blk = NULL;
+	command("rbd snap create --no-progress parent@then && "
+		"rbd clone --rbd-default-clone-format 2 parent@then child");
+	open_image(r, "child");
+	disk_map(&r->d, map);
+	assert_int_equal(map[0], '.');
+	assert_int_equal(map[80], '#');
+}
+
 static void an_image_of_another_size_is_refused(void **state)
 {
 	struct error err = ERROR_INIT;
@@ -335,6 +395,9 @@ int main(void)
 		TEST(a_lock_that_is_held_is_refused_with_its_holder),
 		TEST(who_was_shut_out_can_t_write),
 		TEST(a_new_size_is_seen),
+		TEST(an_image_tells_its_holes),
+		TEST(without_an_object_map_it_tells_them_too),
+		TEST(a_clone_is_not_all_hole),
 		TEST(an_image_of_another_size_is_refused),
 		TEST(a_namespace_has_its_own_images),
 		TEST(a_snapshot_is_read_as_it_was),
