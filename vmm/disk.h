@@ -59,6 +59,8 @@ struct vm_disk_ops {
 	/* Take the disk for this host alone, before the VM runs: see
 	 * device.h. Activating the VM later finds it done. */
 	int (*activate)(struct vm_disk *d, struct error *err);
+	/* Make the disk, which is active, @size bytes large; never smaller. */
+	int (*resize)(struct vm_disk *d, uint64_t size, struct error *err);
 };
 
 /* A write of the guest, from its submission to its end. */
@@ -100,6 +102,10 @@ void vm_disk_write_begin(struct vm_disk *d, struct vm_disk_write *w);
 void vm_disk_write_end(struct vm_disk *d, struct vm_disk_write *w);
 /* After the end: must the guest wait? Then w->done() is called later. */
 bool vm_disk_write_held(struct vm_disk *d, struct vm_disk_write *w);
+
+/* -- for people. The guest is told of the new size. Not while it is copied. */
+int vm_disk_resize(struct vm_disk *d, uint64_t size, struct error *err)
+	__must_check;
 
 /* -- for a migration */
 void vm_disk_submit(struct vm_disk *d, struct vm_disk_io *io);

@@ -121,6 +121,30 @@ int block_deactivate(struct block *blk, struct error *err)
 	return ret;
 }
 
+int block_resize(struct block *blk, uint64_t size, struct error *err)
+{
+	if (!blk->active)
+		return error_set(err, ENODEV, "it is not in use here");
+	if (blk->readonly)
+		return error_set(err, EROFS, "it is read-only");
+	if (!size || size % 512)
+		return error_set(err, EINVAL,
+				 "a size of %llu bytes (accepted: a multiple of 512)",
+				 (unsigned long long)size);
+	if (size < blk->size)
+		return error_set(err, EINVAL,
+				 "it has %llu bytes, more than %llu: a disk only grows, what the guest has at its end would be lost",
+				 (unsigned long long)blk->size,
+				 (unsigned long long)size);
+	if (size == blk->size)
+		return 0;
+	if (!blk->driver->resize)
+		return error_set(err, ENOTSUP,
+				 "%s: disks can't be resized, their size is what the server said when they were opened",
+				 blk->driver->scheme);
+	return blk->driver->resize(blk, size, err);
+}
+
 static uint64_t iov_bytes(const struct block_request *req)
 {
 	uint64_t sum = 0;

@@ -94,6 +94,9 @@ struct block_driver {
 	 * *len says for how many that is the answer: it comes with what is
 	 * left, and may be made smaller. */
 	bool (*has_data)(struct block *blk, uint64_t offset, uint64_t *len);
+	/* May be NULL. Make the active disk @size bytes, more than it has, or
+	 * notice that it has as many already; sets blk->size. */
+	int (*resize)(struct block *blk, uint64_t size, struct error *err);
 	void (*close)(struct block *blk);
 };
 
@@ -130,6 +133,9 @@ int block_open(struct block **out, const struct block_options *opt,
 void block_close(struct block *blk);
 int block_activate(struct block *blk, struct error *err) __must_check;
 int block_deactivate(struct block *blk, struct error *err) __must_check;
+/* Make it @size bytes; it only grows. Its user learns blk->size by itself. */
+int block_resize(struct block *blk, uint64_t size, struct error *err)
+	__must_check;
 /* Checks range and op against the disk; a bad request completes with -EINVAL
  * or -EROFS (from the loop). */
 void block_submit(struct block *blk, struct block_request *req);

@@ -113,6 +113,24 @@ static void on_resize(struct rbd_disk *d)
 		d->events.resized(d->events.arg);
 }
 
+static int no_progress(uint64_t done, uint64_t total, void *arg)
+{
+	return 0;
+}
+
+/* Holds the loop up while Ceph changes the header, as taking the lock does. */
+static int rbd_disk_resize(struct block *blk, uint64_t size, struct error *err)
+{
+	struct rbd_disk *d = to_rbd(blk);
+	int ret = d->lib.resize2(d->image, size, false, no_progress, NULL);
+
+	if (ret < 0)
+		return error_set(err, -ret, "cannot make it %llu bytes: %s",
+				 (unsigned long long)size, strerror(-ret));
+	on_resize(d);
+	return 0;
+}
+
 static struct rbd_io *next_done(struct rbd_disk *d)
 {
 	struct rbd_io *io = NULL;
@@ -342,6 +360,7 @@ static const struct block_driver rbd_driver = {
 	.activate = rbd_activate,
 	.deactivate = rbd_deactivate,
 	.submit = rbd_submit,
+	.resize = rbd_disk_resize,
 	.close = rbd_disk_close,
 };
 

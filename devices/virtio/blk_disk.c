@@ -20,7 +20,21 @@ static int activate(struct vm_disk *d, struct error *err)
 	return dev->class->activate(dev, err);
 }
 
+static int resize(struct vm_disk *d, uint64_t size, struct error *err)
+{
+	struct virtio_blk *blk = to_blk(d);
+	int ret = block_resize(blk->backend, size, err);
+
+	if (ret < 0) {
+		error_prefix(err, "disk %s", blk->opt.uri);
+		return ret;
+	}
+	blk_resized(blk);
+	return 0;
+}
+
 const struct vm_disk_ops blk_disk_ops = {
 	.submit = submit,
 	.activate = activate,
+	.resize = resize,
 };

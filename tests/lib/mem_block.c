@@ -108,6 +108,19 @@ static void mem_submit(struct block *blk, struct block_request *req)
 	fd_event_signal(m->wake_fd);
 }
 
+static int mem_resize(struct block *blk, uint64_t size, struct error *err)
+{
+	struct mem_block *m = to_mem(blk);
+	uint8_t *data = realloc(m->data, size);
+
+	if (!data)
+		return error_set(err, ENOMEM, "no memory");
+	memset(data + blk->size, 0, size - blk->size);
+	m->data = data;
+	blk->size = size;
+	return 0;
+}
+
 static void mem_close(struct block *blk)
 {
 	struct mem_block *m = to_mem(blk);
@@ -126,6 +139,7 @@ static const struct block_driver mem_driver = {
 	.activate = mem_activate,
 	.deactivate = mem_activate,
 	.submit = mem_submit,
+	.resize = mem_resize,
 	.close = mem_close,
 };
 

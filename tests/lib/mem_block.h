@@ -16,7 +16,7 @@ struct mem_block {
 	struct list queue;		/* submitted, not yet completed */
 	bool hold;			/* complete nothing */
 	int fail;			/* -errno for each request, 0 = none */
-	unsigned int count[BLOCK_WRITE_ZEROES + 1];
+	unsigned int count[BLOCK_MAP + 1];
 	bool unmapped;			/* of the last WRITE_ZEROES */
 	struct loop_fd wake;
 	int wake_fd;

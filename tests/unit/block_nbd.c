@@ -662,6 +662,19 @@ static void one_connection_lost_of_several_loses_no_request(void **state)
 	free(b);
 }
 
+static void a_disk_of_another_size_takes_another_server(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_disk(r);
+	assert_int_equal(block_resize(r->d.blk, 2 * SIZE, &err), -ENOTSUP);
+	assert_non_null(strstr(err.msg, "what the server said"));
+	assert_int_equal(r->d.blk->size, SIZE);
+}
+
 /* 8 MiB: 192 KiB of data in it, at 1 MiB and in the last sector. */
 static const char map_of_data[] =
 	"................###............................................."
@@ -887,6 +900,7 @@ int main(void)
 		TEST(one_connection_where_no_more_is_offered),
 		TEST(a_server_with_room_for_one_client_is_enough),
 		TEST(one_connection_lost_of_several_loses_no_request),
+		TEST(a_disk_of_another_size_takes_another_server),
 		TEST(nbdkit_tells_its_holes),
 		TEST(qemu_nbd_tells_its_holes),
 		TEST(a_server_that_knows_no_holes_has_none),

@@ -198,6 +198,46 @@ static void an_image_tells_its_holes(void **state)
 }
 
 /* More of them than are looked for in one turn of the loop. */
+static void an_image_grows_and_is_used_to_its_end(void **state)
+{
+	struct error err = ERROR_INIT;
+	uint8_t buf[512] = { 3 };
+	struct stat st;
+	char path[128];
+	struct disk d;
+
+	disk_init(&d);
+	open_disk(&d, false, false);
+	assert_int_equal(block_resize(d.blk, SIZE + 4096, &err), 0);
+	assert_int_equal(disk_do(&d, BLOCK_WRITE, SIZE + 3584, buf, 512), 0);
+	assert_int_equal(stat(disk_path(&d, "image", path), &st), 0);
+	assert_int_equal(st.st_size, SIZE + 4096);
+	/* it is the machine's disk from now on */
+	assert_int_equal(block_deactivate(d.blk, &err), 0);
+	assert_int_equal(block_resize(d.blk, 2 * SIZE, &err), -ENODEV);
+	assert_int_equal(block_activate(d.blk, &err), 0);
+	assert_int_equal(d.blk->size, SIZE + 4096);
+	disk_exit(&d);
+}
+
+static void an_image_that_others_made_larger_is_not_cut(void **state)
+{
+	struct error err = ERROR_INIT;
+	char path[128];
+	struct disk d;
+
+	disk_init(&d);
+	open_disk(&d, false, false);
+	assert_int_equal(truncate(disk_path(&d, "image", path), 3 * SIZE), 0);
+	assert_int_equal(block_resize(d.blk, 2 * SIZE, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "take it as it is"));
+	error_clear(&err);
+	assert_int_equal(d.blk->size, SIZE);
+	assert_int_equal(block_resize(d.blk, 3 * SIZE, &err), 0);
+	assert_int_equal(d.blk->size, 3 * SIZE);
+	disk_exit(&d);
+}
+
 static void many_holes_are_told_in_parts(void **state)
 {
 	uint64_t n = 1000, i;
@@ -389,6 +429,8 @@ int main(void)
 		cmocka_unit_test(discard_gives_space_back),
 		cmocka_unit_test(an_image_tells_its_holes),
 		cmocka_unit_test(many_holes_are_told_in_parts),
+		cmocka_unit_test(an_image_grows_and_is_used_to_its_end),
+		cmocka_unit_test(an_image_that_others_made_larger_is_not_cut),
 		cmocka_unit_test(a_request_beyond_the_end_is_refused_from_the_loop),
 		cmocka_unit_test(an_offset_that_wraps_is_refused),
 		cmocka_unit_test(a_readonly_disk_refuses_writes),

@@ -269,6 +269,27 @@ static void a_new_size_is_seen(void **state)
 	disk_until(&r->d, has_grown, r);
 }
 
+static void an_image_grows_and_is_used_to_its_end(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+	uint8_t buf[512] = { 3 };
+	uint64_t start;
+
+	make_image("larger");
+	open_image(r, "larger");
+	start = now_ns();
+	assert_int_equal(block_resize(r->d.blk, 2 * SIZE, &err), 0);
+	print_message("# in %llu us\n",
+		      (unsigned long long)(now_ns() - start) / 1000);
+	assert_int_equal(r->d.blk->size, 2 * SIZE);
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 2 * SIZE - 512, buf, 512),
+			 0);
+	/* by others meanwhile */
+	command("rbd resize --no-progress --size 32M larger");
+	assert_true(block_resize(r->d.blk, 3 * SIZE, &err) < 0);
+}
+
 /* Of objects of 4 MiB, where whole objects are told, and smaller ones. */
 static void an_image_tells_its_holes(void **state)
 {
@@ -395,6 +416,7 @@ int main(void)
 		TEST(a_lock_that_is_held_is_refused_with_its_holder),
 		TEST(who_was_shut_out_can_t_write),
 		TEST(a_new_size_is_seen),
+		TEST(an_image_grows_and_is_used_to_its_end),
 		TEST(an_image_tells_its_holes),
 		TEST(without_an_object_map_it_tells_them_too),
 		TEST(a_clone_is_not_all_hole),

@@ -456,6 +456,53 @@ static void nobody(void *arg)
 {
 }
 
+static void disk_made_larger_is_told_and_used(void **state)
+{
+	struct guest *g = *state;
+	struct vm_disk *d = g->dev->class->disk(g->dev);
+	unsigned int before = guest_pulses(g);
+	struct error err = ERROR_INIT;
+
+	assert_int_equal(vm_disk_resize(d, DISK + 4096, &err), 0);
+	assert_int_equal(d->size, DISK + 4096);
+	assert_int_equal(config(g, CFG(capacity), 4), SECTORS + 8);
+	assert_int_equal(guest_pulses(g), before + 1);
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, SECTORS + 7, 512),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, SECTORS + 8, 512),
+			 VIRTIO_BLK_S_IOERR);
+	/* it is so already */
+	before = guest_pulses(g);
+	assert_int_equal(vm_disk_resize(d, DISK + 4096, &err), 0);
+	assert_int_equal(guest_pulses(g), before);
+}
+
+static void expect_no_resize(struct guest *g, uint64_t size, const char *why)
+{
+	struct vm_disk *d = g->dev->class->disk(g->dev);
+	unsigned int before = guest_pulses(g);
+	struct error err = ERROR_INIT;
+
+	assert_true(vm_disk_resize(d, size, &err) < 0);
+	assert_non_null(strstr(err.msg, why));
+	assert_int_equal(config(g, CFG(capacity), 4), SECTORS);
+	assert_int_equal(guest_pulses(g), before);
+}
+
+static void disk_is_not_made_smaller_nor_while_it_is_copied(void **state)
+{
+	struct guest *g = *state;
+	struct vm_disk *d = g->dev->class->disk(g->dev);
+	struct error err = ERROR_INIT;
+
+	expect_no_resize(g, DISK - 512, "only grows");
+	expect_no_resize(g, DISK + 1, "a multiple of 512");
+	expect_no_resize(g, 0, "a multiple of 512");
+	assert_int_equal(vm_disk_track(d, nobody, NULL, &err), 0);
+	expect_no_resize(g, DISK * 2, "is being copied");
+	vm_disk_untrack(d);
+}
+
 /* What was copied when it was small has no marks for the rest. */
 static void disk_that_grows_while_it_is_copied_is_marked_within_bounds(void **state)
 {
@@ -724,6 +771,8 @@ int main(void)
 		T(request_of_before_a_reset_is_not_told),
 		T(loop_that_looks_needs_no_notification),
 		T(new_size_is_told_by_an_interrupt),
+		T(disk_made_larger_is_told_and_used),
+		T(disk_is_not_made_smaller_nor_while_it_is_copied),
 		T(disk_that_grows_while_it_is_copied_is_marked_within_bounds),
 		T(lost_disk_is_reported),
 		T(state_round_trips),
