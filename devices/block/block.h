@@ -43,6 +43,8 @@ enum block_op {
 struct block_request {
 	enum block_op op;
 	bool unmap;			/* WRITE_ZEROES may punch a hole */
+	bool fua;			/* WRITE, if can_fua: done() when it is
+					 * durable, as if it were flushed */
 	uint64_t offset;		/* bytes; within the disk's size */
 	/* bytes; sum of iov for READ, WRITE; of MAP the driver answers fewer */
 	uint64_t len;
@@ -109,6 +111,7 @@ struct block {
 	uint32_t block_size;		/* preferred request alignment, >= 512 */
 	bool readonly;
 	bool can_flush;
+	bool can_fua;			/* cheaper than a flush after it */
 	bool can_discard;
 	bool can_write_zeroes;
 	bool can_map;			/* its submit takes BLOCK_MAP */

@@ -273,6 +273,7 @@ static int drbd_open(struct block **out, const struct block_options *opt,
 	d->blk = (struct block){
 		.size = opt->size, .block_size = 512,
 		.readonly = opt->readonly, .can_flush = true,
+		.can_fua = true,	/* the raw disk on its device can */
 		.can_discard = true, .can_write_zeroes = true,
 	};
 	d->loop = loop;

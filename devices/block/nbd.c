@@ -84,6 +84,15 @@ static int piece_done(void *arg, int *error)
 	return 1;		/* libnbd forgets the command */
 }
 
+/* It is one, or a write that is done but for that. */
+static bool is_flush(const struct nbd_io *io)
+{
+	const struct block_request *req = io->req;
+
+	return req->op == BLOCK_FLUSH ||
+	       (req->op == BLOCK_WRITE && io->done == req->len);
+}
+
 /* Bytes of the next command: what is left, or as much as it may have. */
 static uint64_t next_piece(const struct nbd_io *io)
 {
@@ -104,6 +113,20 @@ static uint64_t next_piece(const struct nbd_io *io)
 		       MIN(left, MAX_RANGE) :
 		       MIN(left, MIN(ZERO_BYTES, d->max_piece));
 	}
+}
+
+static int64_t issue_write(struct nbd_io *io, nbd_completion_callback cb)
+{
+	const struct nbd_library *nbd = &io->disk->nbd;
+	struct nbd_handle *h = io->conn->h;
+	bool fua = io->req->fua && nbd->can_fua(h) == 1;
+
+	if (is_flush(io))
+		return nbd->aio_flush(h, cb, 0);
+	io->flush |= io->req->fua && !fua;
+	return nbd->aio_pwrite(h, io->data + io->done, io->piece,
+			       io->req->offset + io->done, cb,
+			       fua ? LIBNBD_CMD_FLAG_FUA : 0);
 }
 
 static int64_t issue_zeroes(struct nbd_io *io, nbd_completion_callback cb)
@@ -138,8 +161,7 @@ static int64_t issue(struct nbd_io *io)
 		return nbd->aio_pread(h, io->data + io->done, io->piece, at,
 				      cb, 0);
 	case BLOCK_WRITE:
-		return nbd->aio_pwrite(h, io->data + io->done, io->piece, at,
-				       cb, 0);
+		return issue_write(io, cb);
 	case BLOCK_FLUSH:
 		return nbd->aio_flush(h, cb, 0);
 	case BLOCK_DISCARD:
@@ -157,7 +179,7 @@ static bool is_moot(const struct nbd_io *io)
 	const struct nbd_library *nbd = &io->disk->nbd;
 	struct nbd_handle *h = io->conn->h;
 
-	return (io->req->op == BLOCK_FLUSH && nbd->can_flush(h) != 1) ||
+	return (is_flush(io) && nbd->can_flush(h) != 1) ||
 	       (io->req->op == BLOCK_DISCARD && nbd->can_trim(h) != 1) ||
 	       (io->req->op == BLOCK_MAP && !nbd_map_known(io));
 }
@@ -204,7 +226,7 @@ static bool means_lost(int error)
 static bool is_over(const struct nbd_io *io)
 {
 	return io->req->op == BLOCK_FLUSH || io->req->op == BLOCK_MAP ||
-	       io->done >= io->req->len;
+	       (io->done >= io->req->len && !io->flush);
 }
 
 /*
@@ -223,6 +245,8 @@ static bool collect(struct nbd_disk *d)
 			put(&d->waiting, io);
 			continue;
 		}
+		if (is_flush(io))
+			io->flush = false;
 		io->done += io->piece;
 		if (io->error || is_over(io)) {
 			list_del(&io->req->link);
@@ -434,7 +458,7 @@ static int nbd_open(struct block **out, const struct block_options *opt,
 	d->blk = (struct block){
 		.size = opt->size, .block_size = 512,
 		.readonly = opt->readonly, .can_flush = true,
-		.can_discard = true, .can_write_zeroes = true,
+		.can_fua = true, .can_discard = true, .can_write_zeroes = true,
 		.can_map = true,
 	};
 	d->loop = loop;

@@ -72,6 +72,7 @@ struct nbd_io {
 	uint64_t done;		/* bytes */
 	uint64_t piece;		/* bytes in flight */
 	uint64_t mapped;	/* MAP: bytes that the server told of */
+	bool flush;		/* WRITE: the server can't FUA, flush it */
 	int error;		/* of that piece, positive errno */
 };
 

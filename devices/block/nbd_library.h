@@ -17,6 +17,7 @@
 	X(set_pread_initialize) X(add_meta_context) X(can_meta_context)	\
 	X(get_size) X(get_block_size) X(is_read_only)			\
 	X(can_flush) X(can_trim) X(can_zero) X(can_multi_conn)		\
+	X(can_fua)							\
 	X(aio_connect_uri) X(aio_disconnect) X(aio_get_fd)		\
 	X(aio_get_direction) X(aio_notify_read) X(aio_notify_write)	\
 	X(aio_is_ready) X(aio_is_dead) X(aio_is_closed)			\

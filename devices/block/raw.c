@@ -241,8 +241,8 @@ static int raw_open(struct block **out, const struct block_options *opt,
 		return error_set(err, ENOMEM, "no memory");
 	r->blk = (struct block){
 		.block_size = RAW_SECTOR, .readonly = opt->readonly,
-		.can_flush = true, .can_discard = true,
-		.can_write_zeroes = true,
+		.can_flush = true, .can_fua = true,
+		.can_discard = true, .can_write_zeroes = true,
 	};
 	r->loop = loop;
 	r->log = log;

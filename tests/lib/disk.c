@@ -119,6 +119,13 @@ void disk_submit(struct disk *d, struct disk_io *io, enum block_op op,
 	block_submit(d->blk, &io->req);
 }
 
+void disk_submit_own(struct disk *d, struct disk_io *io)
+{
+	io->finished = false;
+	io->req.done = done;
+	block_submit(d->blk, &io->req);
+}
+
 static bool is_finished(void *arg)
 {
 	struct disk_io *io = arg;

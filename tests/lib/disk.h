@@ -39,6 +39,8 @@ int disk_open(struct disk *d, const struct block_options *opt,
 
 void disk_submit(struct disk *d, struct disk_io *io, enum block_op op,
 		 uint64_t offset, void *buf, uint64_t len);
+/* As the caller has filled in all of io->req but done(). */
+void disk_submit_own(struct disk *d, struct disk_io *io);
 int disk_wait(struct disk *d, struct disk_io *io);
 /* Both; the request's result. */
 int disk_do(struct disk *d, enum block_op op, uint64_t offset, void *buf,

@@ -77,6 +77,7 @@ static int mem_open(struct block **out, const struct block_options *opt,
 		.size = strtoull(opt->uri + 4, NULL, 0), .block_size = 512,
 		.readonly = opt->readonly, .can_flush = !bare,
 		.can_discard = !bare, .can_write_zeroes = !bare,
+		.can_fua = strstr(opt->uri, ",fua"),
 	};
 	m->events = *events;
 	m->data = calloc(1, m->blk.size);
@@ -101,6 +102,7 @@ static void mem_submit(struct block *blk, struct block_request *req)
 	struct mem_block *m = to_mem(blk);
 
 	m->count[req->op]++;
+	m->fuas += req->fua;
 	if (req->op == BLOCK_FLUSH && (req->len || req->niov))
 		abort();	/* drivers may count bytes until they have len */
 	m->unmapped = req->unmap;

@@ -800,6 +800,66 @@ static void a_map_waits_for_a_lost_server(void **state)
 	assert_int_equal(map[0], 7ul << 16);
 }
 
+/* One that is durable when it is done. */
+static int write_through(struct rig *r, uint64_t offset, void *buf,
+			 uint64_t len)
+{
+	struct disk_io io = {
+		.iov = { buf, len },
+		.req = { .op = BLOCK_WRITE, .fua = true, .offset = offset,
+			 .len = len, .iov = &io.iov, .niov = 1 },
+	};
+
+	disk_submit_own(&r->d, &io);
+	return disk_wait(&r->d, &io);
+}
+
+/* How many lines of the server's log have @word. */
+static unsigned int logged(struct rig *r, const char *word)
+{
+	char path[128], line[512];
+	unsigned int n = 0;
+	FILE *f = fopen(disk_path(&r->d, "log", path), "r");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += !!strstr(line, word);
+	fclose(f);
+	return n;
+}
+
+static void a_durable_write_is_one_command(void **state)
+{
+	struct rig *r = *state;
+	uint8_t buf[4096] = { 1 };
+
+	need("nbdkit");
+	start_logging(r, "--filter=multi-conn", "multi-conn-mode=disable");
+	open_disk(r);
+	assert_int_equal(write_through(r, 0, buf, sizeof(buf)), 0);
+	assert_int_equal(logged(r, "fua=1"), 1);
+	assert_int_equal(logged(r, " Flush id="), 0);
+}
+
+/* All its pieces, then a flush. */
+static void a_server_that_can_t_write_through_is_flushed(void **state)
+{
+	struct rig *r = *state;
+	size_t len = 3 * MIB;
+	char *buf = calloc(1, len);
+
+	need("nbdkit");
+	/* by default that takes it away */
+	start_logging(r, "--filter=fua", "cache=default");
+	open_disk(r);
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 0, buf, 512), 0);
+	assert_int_equal(logged(r, " Flush id="), 0);
+	assert_int_equal(write_through(r, 512, buf, len), 0);
+	assert_int_equal(logged(r, "fua=1"), 0);
+	assert_int_equal(logged(r, " Flush id="), 1);
+	free(buf);
+}
+
 static void a_request_made_while_lost_waits(void **state)
 {
 	struct rig *r = *state;
@@ -907,6 +967,8 @@ int main(void)
 		TEST(a_server_that_fails_to_tell_has_no_holes),
 		TEST(a_hole_of_less_than_a_piece_is_none),
 		TEST(a_map_waits_for_a_lost_server),
+		TEST(a_durable_write_is_one_command),
+		TEST(a_server_that_can_t_write_through_is_flushed),
 		TEST(a_request_made_while_lost_waits),
 		TEST(a_server_that_stays_away_fails_requests_until_it_is_back),
 		TEST(a_disk_that_was_given_up_can_be_left),

@@ -238,6 +238,49 @@ static void an_image_that_others_made_larger_is_not_cut(void **state)
 	disk_exit(&d);
 }
 
+/* Pages of the image that only the page cache has; UINT64_MAX: unknown. */
+static uint64_t dirty_pages(struct disk *d)
+{
+	uint64_t range[2] = { 0, SIZE }, stat[5] = { 0 };	/* cachestat(2) */
+	char path[128];
+	int fd = open(disk_path(d, "image", path), O_RDONLY);
+	long ret = syscall(451, fd, range, stat, 0);
+
+	close(fd);
+	return ret ? UINT64_MAX : stat[1] + stat[2];
+}
+
+static int write_sector(struct disk *d, bool fua)
+{
+	static uint8_t buf[512];
+	struct disk_io io = {
+		.iov = { buf, sizeof(buf) },
+		.req = { .op = BLOCK_WRITE, .fua = fua, .len = sizeof(buf),
+			 .iov = &io.iov, .niov = 1 },
+	};
+
+	disk_submit_own(d, &io);
+	return disk_wait(d, &io);
+}
+
+static void a_durable_write_leaves_nothing_in_the_page_cache(void **state)
+{
+	struct disk d;
+	uint64_t before;
+
+	open_disk(&d, false, false);
+	assert_int_equal(write_sector(&d, false), 0);
+	before = dirty_pages(&d);
+	if (before == UINT64_MAX || !before) {
+		print_message("SKIP this kernel does not tell what is dirty\n");
+		disk_exit(&d);
+		skip();
+	}
+	assert_int_equal(write_sector(&d, true), 0);
+	assert_int_equal(dirty_pages(&d), 0);
+	disk_exit(&d);
+}
+
 static void many_holes_are_told_in_parts(void **state)
 {
 	uint64_t n = 1000, i;
@@ -428,6 +471,7 @@ int main(void)
 		cmocka_unit_test(write_zeroes_may_punch_holes),
 		cmocka_unit_test(discard_gives_space_back),
 		cmocka_unit_test(an_image_tells_its_holes),
+		cmocka_unit_test(a_durable_write_leaves_nothing_in_the_page_cache),
 		cmocka_unit_test(many_holes_are_told_in_parts),
 		cmocka_unit_test(an_image_grows_and_is_used_to_its_end),
 		cmocka_unit_test(an_image_that_others_made_larger_is_not_cut),

@@ -240,6 +240,59 @@ static void driver_without_flush_gets_writethrough(void **state)
 	guest_destroy(g);
 }
 
+static void set_writeback(struct guest *g, uint8_t on)
+{
+	fake_write(&g->env.mmio, GUEST_MMIO + VIRTIO_MMIO_CONFIG + CFG(wce),
+		   1, on);
+}
+
+static void writethrough_needs_no_flush_where_the_disk_can_fua(void **state)
+{
+	char backend[] = "mem:1048576,fua";
+	struct guest *g = boot(backend, ALL);
+	struct mem_block *m = mem_block_last();
+
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, 0, 512),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(m->fuas, 0);
+	set_writeback(g, 0);
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, 0, 512),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(m->fuas, 1);
+	assert_int_equal(m->count[BLOCK_FLUSH], 0);
+	/* what it can't do for zeroes */
+	assert_int_equal(range(g, VIRTIO_BLK_T_WRITE_ZEROES, 0, 4, 1),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(m->count[BLOCK_FLUSH], 1);
+	set_writeback(g, 1);
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, 0, 512),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(m->fuas, 1);
+	assert_int_equal(m->count[BLOCK_FLUSH], 1);
+	guest_destroy(g);
+}
+
+/* The disk was not told; the guest may count on it. */
+static void write_under_way_when_writeback_ends_is_flushed(void **state)
+{
+	char backend[] = "mem:1048576,fua";
+	struct guest *g = boot(backend, ALL);
+	struct mem_block *m = mem_block_last();
+
+	m->hold = true;
+	add(g, VIRTIO_BLK_T_OUT, 0, 512);
+	guest_notify(g, 0);
+	guest_settle(g);
+	assert_int_equal(m->count[BLOCK_WRITE], 1);
+	set_writeback(g, 0);
+	mem_block_release(m);
+	guest_settle(g);
+	assert_int_equal(status_of(g), VIRTIO_BLK_S_OK);
+	assert_int_equal(m->fuas, 0);
+	assert_int_equal(m->count[BLOCK_FLUSH], 1);
+	guest_destroy(g);
+}
+
 static void readonly_is_offered_and_kept(void **state)
 {
 	struct guest *g = guest_boot("godwit,virtio-blk", readonly_props, NULL,
@@ -746,6 +799,8 @@ int main(void)
 		T(discard_reaches_the_backend),
 		T(write_zeroes_passes_unmap_on),
 		T(writethrough_flushes_each_write),
+		cmocka_unit_test(writethrough_needs_no_flush_where_the_disk_can_fua),
+		cmocka_unit_test(write_under_way_when_writeback_ends_is_flushed),
 		cmocka_unit_test(driver_without_flush_gets_writethrough),
 		cmocka_unit_test(readonly_is_offered_and_kept),
 		cmocka_unit_test(bare_backend_offers_no_more_than_it_can),
