@@ -330,6 +330,21 @@ static void without_an_object_map_it_tells_them_too(void **state)
 	assert_int_equal(map[127], '.');
 }
 
+static void a_disk_can_be_closed_while_it_looks_for_holes(void **state)
+{
+	struct rig *r = *state;
+	unsigned long map[2] = { 0 };
+	struct disk_io io;
+
+	make_image("closed");
+	open_image(r, "closed");
+	disk_submit(&r->d, &io, BLOCK_MAP, 0, map, SIZE);
+	block_close(r->d.blk);
+	r->d.blk = NULL;
+	loop_run_once(&r->d.loop, 0);
+	assert_false(io.finished);
+}
+
 /* What it has from its parent is no hole. */
 static void a_clone_is_not_all_hole(void **state)
 {
@@ -420,6 +435,7 @@ int main(void)
 		TEST(an_image_tells_its_holes),
 		TEST(without_an_object_map_it_tells_them_too),
 		TEST(a_clone_is_not_all_hole),
+		TEST(a_disk_can_be_closed_while_it_looks_for_holes),
 		TEST(an_image_of_another_size_is_refused),
 		TEST(a_namespace_has_its_own_images),
 		TEST(a_snapshot_is_read_as_it_was),
