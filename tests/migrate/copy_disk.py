@@ -180,7 +180,7 @@ def a_large_empty_disk_on_nbd_is_neither_read_nor_zeroed(host):
 
 
 def a_full_disk_on_nbd_is_zeroed_where_it_holds_data(host):
-    here, there = (image(host, n, 1 << 30, m)
+    here, there = (image(host, n, 128 * MIB, m)
                    for n, m in (('a', MIB), ('b', 16 * MIB)))
     uri, asked = serve_logging(host, 'nbd', there)
     a = write_load(host, here)
