@@ -7,6 +7,6 @@
 
 extern const struct command cmd_run, cmd_list, cmd_info, cmd_pause, cmd_resume,
 	cmd_resolve, cmd_stop, cmd_reset, cmd_migrate, cmd_cancel, cmd_save,
-	cmd_restore, cmd_upgrade, cmd_cpu, cmd_machine, cmd_doctor;
+	cmd_restore, cmd_resize, cmd_upgrade, cmd_cpu, cmd_machine, cmd_doctor;
 
 #endif

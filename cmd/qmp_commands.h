@@ -6,7 +6,7 @@
 #include "cmd/qmp.h"
 #include "migration/stats.h"
 
-#define QMP_VM_COMMANDS 13
+#define QMP_VM_COMMANDS 14
 #define QMP_MIGRATION_COMMANDS 10
 
 extern const struct qmp_command qmp_vm_commands[QMP_VM_COMMANDS];

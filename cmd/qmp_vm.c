@@ -5,11 +5,13 @@
 #include <libfdt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cmd/instance.h"
 #include "cmd/qmp_commands.h"
 #include "cmd/version.h"
+#include "vmm/disk.h"
 #include "vmm/tree.h"
 
 static enum vm_state state_of(const struct instance *inst)
@@ -288,6 +290,43 @@ static int system_reset(void *arg, json_t *args, json_t **result,
 	return 0;
 }
 
+static struct vm_disk *find_disk(struct vm *vm, const char *id)
+{
+	struct vm_disk *d = NULL;
+
+	for (unsigned int i = 0; (d = vm_disk(vm, i)); i++)
+		if (!strcmp(d->id, id))
+			break;
+	return d;
+}
+
+/* "node-name" is the same here: a disk is one node. */
+static int block_resize_command(void *arg, json_t *args, json_t **result,
+				struct error *err)
+{
+	static const char *const known[] = {
+		"device", "node-name", "size", NULL
+	};
+	struct instance *inst = arg;
+	const char *id = NULL;
+	uint64_t size = 0;
+	struct vm_disk *d;
+	int ret = qmp_arg_known(args, known, err) ?:
+		  qmp_arg_string(args, "device", &id, err) ?:
+		  qmp_arg_string(args, "node-name", &id, err) ?:
+		  qmp_arg_u64(args, "size", INT64_MAX, &size, err);
+
+	if (!ret && (!id || !size))
+		ret = error_set(err, EINVAL, "block_resize needs 'device' and 'size'");
+	ret = ret ?: need_ownership(inst, err);
+	if (ret)
+		return ret;
+	d = find_disk(inst->vm, id);
+	if (!d)
+		return error_set(err, ENODEV, "no disk %s here", id);
+	return vm_disk_resize(d, size, err);
+}
+
 static int quit(void *arg, json_t *args, json_t **result, struct error *err)
 {
 	instance_quit_by_host(arg, 0, "host-qmp-quit");
@@ -309,5 +348,7 @@ const struct qmp_command qmp_vm_commands[QMP_VM_COMMANDS] = {
 	  cont },
 	{ "system_powerdown", "Press the power button", powerdown },
 	{ "system_reset", "Press the reset button", system_reset },
+	{ "block_resize", "Make the disk 'device' 'size' bytes; it only grows",
+	  block_resize_command },
 	{ "quit", "End the VM at once", quit },
 };

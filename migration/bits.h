@@ -3,6 +3,7 @@
 #ifndef GODWIT_MIGRATION_BITS_H
 #define GODWIT_MIGRATION_BITS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define LONG_BITS (8 * sizeof(long))
@@ -10,6 +11,16 @@
 static inline uint64_t bits_longs(uint64_t nbits)
 {
 	return (nbits + LONG_BITS - 1) / LONG_BITS;
+}
+
+static inline bool bit_is_set(const unsigned long *map, uint64_t bit)
+{
+	return map[bit / LONG_BITS] >> (bit % LONG_BITS) & 1;
+}
+
+static inline void bit_set(unsigned long *map, uint64_t bit)
+{
+	map[bit / LONG_BITS] |= 1ul << (bit % LONG_BITS);
 }
 
 static inline uint64_t bits_count(const unsigned long *map, uint64_t nbits)

@@ -7,14 +7,13 @@
 
 #include "migration/bits.h"
 #include "migration/crc32c.h"
+#include "migration/disk_look.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/util.h"
 
-#define PIECE (64 * KIB)	/* a bit of filled[] */
+#define PIECE VM_DISK_PIECE	/* a bit of filled[] */
 #define FLUSH_EVERY (64 * MIB)	/* so that the last flush finds little */
 #define ZERO_BYTES (1 * GIB)	/* of one request */
-#define LOOK_NS (10 * NSEC_PER_SEC)	/* for what the disks hold */
-#define DRAIN_NS (2 * NSEC_PER_SEC)
 #define ANSWER_NS (10 * NSEC_PER_SEC)
 
 void disk_recv_init(struct disk_recv *dr)
@@ -25,64 +24,7 @@ void disk_recv_init(struct disk_recv *dr)
 	dr->event_fd = dr->quit_fd = -1;
 }
 
-/* -- before: may it be written to? ----------------------------------------- */
-
-static bool all_zero(const uint8_t *p, uint64_t len)
-{
-	return !p[0] && !memcmp(p, p + 1, len - 1);
-}
-
-static int look_at_one(struct disk_recv *dr, uint64_t deadline,
-		       struct error *err)
-{
-	struct disk_slot *slot = disk_slots_take(dr->slots, deadline, err);
-
-	if (!slot && err->code == ETIMEDOUT)
-		return error_set(err, EEXIST,
-				 "disk %s may hold data already, reading it would take too long to tell; say overwrite=on where it is given if that is to be lost",
-				 dr->slots->slot[dr->slots->head].io.disk->id);
-	if (!slot)
-		return -err->code;
-	if (all_zero(slot->buf, slot->io.len))
-		return 0;
-	return error_set(err, EEXIST,
-			 "disk %s holds data already (at %#llx); say overwrite=on where it is given if that is to be lost",
-			 slot->io.disk->id,
-			 (unsigned long long)slot->io.offset);
-}
-
-static int look_at_data(struct disk_recv *dr, struct vm_disk *d, uint64_t from,
-			uint64_t end, uint64_t deadline, struct error *err)
-{
-	int ret = 0;
-
-	while (from < end && ret == 0) {
-		uint64_t n = MIN(DISK_RUN_BYTES, end - from);
-		struct disk_slot *slot = disk_slots_free(dr->slots);
-
-		if (!slot)
-			ret = look_at_one(dr, deadline, err);
-		if (!slot)
-			continue;
-		disk_slot_start(slot, d, VM_DISK_READ, from, n);
-		from += n;
-	}
-	while (ret == 0 && dr->slots->count)
-		ret = look_at_one(dr, deadline, err);
-	return ret;
-}
-
-static int check_empty(struct disk_recv *dr, struct vm_disk *d,
-		       struct error *err)
-{
-	uint64_t deadline = now_ns() + LOOK_NS, len;
-	int ret = 0;
-
-	for (uint64_t at = 0; at < d->size && ret == 0; at += len)
-		if (vm_disk_has_data(d, at, &len))
-			ret = look_at_data(dr, d, at, at + len, deadline, err);
-	return ret;
-}
+/* -- before ---------------------------------------------------------------- */
 
 static struct vm_disk *find_disk(struct vm *vm,
 				 const struct migration_vm_ops *ops,
@@ -118,38 +60,7 @@ static int open_disk(struct disk_recv *dr, unsigned int i, struct vm_disk *d,
 				 "disk %s has %llu bytes here, and %llu there",
 				 w->id, (unsigned long long)d->size,
 				 (unsigned long long)w->size);
-	if (d->overwrite)
-		return 0;
-	ret = check_empty(dr, d, err);
-	if (ret < 0)
-		return ret;
-	dr->filled[i] = calloc(bits_longs(d->size / PIECE + 1),
-			       sizeof(long));
-	return dr->filled[i] ? 0 : error_set(err, ENOMEM, "no memory");
-}
-
-/* Requests that can end should: their disks may go next. */
-static void let_end(struct disk_recv *dr)
-{
-	uint64_t deadline = now_ns() + DRAIN_NS;
-	struct error ignored = ERROR_INIT;
-
-	dr->slots->cancel_fd = -1;
-	while (dr->slots->count && now_ns() < deadline)
-		disk_slots_take(dr->slots, deadline, &ignored);
-}
-
-/* A disk that hangs keeps what it was given. */
-static int renew_slots(struct disk_recv *dr, int cancel_fd, struct error *err)
-{
-	if (dr->slots)
-		let_end(dr);
-	disk_slots_leave(dr->slots);
-	dr->slots = disk_slots_new(err);
-	if (!dr->slots)
-		return -err->code;
-	dr->slots->cancel_fd = cancel_fd;
-	return 0;
+	return disk_look(dr, i, err);
 }
 
 int disk_recv_open(struct disk_recv *dr, struct vm *vm,
@@ -161,7 +72,7 @@ int disk_recv_open(struct disk_recv *dr, struct vm *vm,
 	for (unsigned int i = 0; i < disks->n; i++) {
 		struct error e = ERROR_INIT;
 
-		if (renew_slots(dr, cancel_fd, err) < 0)
+		if (disk_slots_renew(&dr->slots, cancel_fd, err) < 0)
 			return -err->code;
 		if (open_disk(dr, i, find_disk(vm, ops, disks->disk[i].id),
 			      &e) < 0)
@@ -219,8 +130,8 @@ static void note_filled(struct disk_recv *dr, const struct disk_run *run)
 	unsigned long *map = dr->filled[run->disk];
 	uint64_t b = run->offset / PIECE;
 
-	for (; map && b * PIECE < run->offset + run->len; b++)
-		map[b / LONG_BITS] |= 1ul << (b % LONG_BITS);
+	for (; b * PIECE < run->offset + run->len; b++)
+		bit_set(map, b);
 }
 
 static int recv_data(struct disk_recv *dr, const struct disk_run *run,
@@ -253,14 +164,12 @@ static int recv_data(struct disk_recv *dr, const struct disk_run *run,
 static uint64_t next_filled(const unsigned long *map, uint64_t *at,
 			    uint64_t end)
 {
-	uint64_t last = (end - 1) / PIECE + 1, b = last;
+	uint64_t last = (end - 1) / PIECE + 1;
+	uint64_t b = bits_next(map, *at / PIECE, last);
 
-	if (map) {
-		b = bits_next(map, *at / PIECE, last);
-		*at = MAX(*at, b * PIECE);
-		while (b < last && map[b / LONG_BITS] >> (b % LONG_BITS) & 1)
-			b++;
-	}
+	*at = MAX(*at, b * PIECE);
+	while (b < last && bit_is_set(map, b))
+		b++;
 	return *at < end ? MIN(MIN(b * PIECE, end) - *at, ZERO_BYTES) : 0;
 }
 
@@ -427,7 +336,7 @@ void disk_recv_exit(struct disk_recv *dr)
 	}
 	dr->started = false;
 	if (dr->slots)
-		let_end(dr);
+		disk_slots_let_end(dr->slots);
 	disk_slots_leave(dr->slots);
 	channel_close(&dr->channel);
 	for (unsigned int i = 0; i < DISK_MAX; i++)

@@ -21,7 +21,7 @@
 struct disk_recv {
 	struct wire_disks disks;	/* n 0: none is copied */
 	struct vm_disk *disk[DISK_MAX];
-	/* 64 KiB a bit: what may be other than zero; NULL: all may */
+	/* a bit for each VM_DISK_PIECE: what may be other than zero */
 	unsigned long *filled[DISK_MAX];
 	struct channel channel;		/* owned */
 	struct disk_slots *slots;

@@ -81,14 +81,46 @@ static int leave_out(struct disk_send *ds, unsigned int i, uint64_t offset,
 	return disk_stream_write(ds, &run, NULL, err);
 }
 
-static int find_holes(struct disk_send *ds, unsigned int i, struct error *err)
+/* The pieces that are not set in @map, a bit each from @offset to @end. */
+static int leave_out_pieces(struct disk_send *ds, unsigned int i,
+			    const unsigned long *map, uint64_t offset,
+			    uint64_t end, struct error *err)
 {
-	uint64_t size = ds->disks.disk[i].size, len;
+	uint64_t n = (end - offset + VM_DISK_PIECE - 1) / VM_DISK_PIECE;
 	int ret = 0;
 
-	for (uint64_t at = 0; at < size && ret == 0; at += len)
-		if (!vm_disk_has_data(ds->disk[i], at, &len))
-			ret = leave_out(ds, i, at, len, err);
+	for (uint64_t at = 0, next; at < n && ret == 0; at = next + 1) {
+		uint64_t from = offset + at * VM_DISK_PIECE;
+
+		next = bits_next(map, at, n);
+		if (next > at)
+			ret = leave_out(ds, i, from,
+					MIN((next - at) * VM_DISK_PIECE,
+					    end - from), err);
+	}
+	return ret;
+}
+
+/*
+ * Writes are tracked by now: what one makes of a hole that was found before it
+ * is marked, and sent in a round.
+ */
+static int find_holes(struct disk_send *ds, unsigned int i, struct error *err)
+{
+	uint64_t size = ds->disks.disk[i].size, at = 0;
+	int ret = 0;
+
+	while (at < size && ret == 0) {
+		struct disk_slot *slot = disk_slots_map(ds->slots, ds->disk[i],
+							at, size - at, 0, err);
+
+		if (!slot)
+			return -err->code;
+		ret = leave_out_pieces(ds, i,
+				       (const unsigned long *)(void *)slot->buf,
+				       at, at + slot->io.len, err);
+		at += slot->io.len;
+	}
 	return ret;
 }
 

@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "migration/bits.h"
 #include "migration/channel.h"
 #include "vmm/base/fd.h"
 
 #define ALIGN 4096		/* direct I/O takes it as it is */
+#define MAP_BYTES (64 * GIB)	/* asked for at a time */
+#define DRAIN_NS (2 * NSEC_PER_SEC)
 
 static void slots_free(struct disk_slots *s)
 {
@@ -109,6 +112,18 @@ static bool slot_busy(struct disk_slot *slot)
 	return busy;
 }
 
+static const char *doing(enum vm_disk_op op)
+{
+	switch (op) {
+	case VM_DISK_READ:
+		return "reading";
+	case VM_DISK_MAP:
+		return "looking for holes";
+	default:
+		return "writing";
+	}
+}
+
 struct disk_slot *disk_slots_take(struct disk_slots *s, uint64_t deadline,
 				  struct error *err)
 {
@@ -134,8 +149,43 @@ struct disk_slot *disk_slots_take(struct disk_slots *s, uint64_t deadline,
 		return slot;
 	error_set(err, -slot->result, "disk %s: %s at %#llx: %s",
 		  slot->io.disk->id,
-		  slot->io.op == VM_DISK_READ ? "reading" : "writing",
+		  doing(slot->io.op),
 		  (unsigned long long)slot->io.offset,
 		  strerror(-slot->result));
 	return NULL;
+}
+
+struct disk_slot *disk_slots_map(struct disk_slots *s, struct vm_disk *d,
+				 uint64_t offset, uint64_t len,
+				 uint64_t deadline, struct error *err)
+{
+	struct disk_slot *slot = disk_slots_free(s);
+
+	len = MIN(len, MAP_BYTES);
+	memset(slot->buf, 0,
+	       bits_longs(len / VM_DISK_PIECE + 1) * sizeof(long));
+	disk_slot_start(slot, d, VM_DISK_MAP, offset, len);
+	return disk_slots_take(s, deadline, err);
+}
+
+void disk_slots_let_end(struct disk_slots *s)
+{
+	uint64_t deadline = now_ns() + DRAIN_NS;
+	struct error ignored = ERROR_INIT;
+
+	s->cancel_fd = -1;
+	while (s->count && now_ns() < deadline)
+		disk_slots_take(s, deadline, &ignored);
+}
+
+int disk_slots_renew(struct disk_slots **s, int cancel_fd, struct error *err)
+{
+	if (*s)
+		disk_slots_let_end(*s);
+	disk_slots_leave(*s);
+	*s = disk_slots_new(err);
+	if (!*s)
+		return -err->code;
+	(*s)->cancel_fd = cancel_fd;
+	return 0;
 }

@@ -124,27 +124,10 @@ void vm_disk_submit(struct vm_disk *d, struct vm_disk_io *io)
 
 struct call {
 	struct vm_disk *d;
-	uint64_t offset, len;
-	bool data;
+	uint64_t size;
 	int ret;
 	struct error *err;
 };
-
-static void call_has_data(void *arg)
-{
-	struct call *c = arg;
-
-	c->data = c->d->ops->has_data(c->d, c->offset, &c->len);
-}
-
-bool vm_disk_has_data(struct vm_disk *d, uint64_t offset, uint64_t *len)
-{
-	struct call c = { .d = d, .offset = offset };
-
-	loop_call(d->loop, call_has_data, &c);
-	*len = c.len;
-	return c.data;
-}
 
 static void call_activate(void *arg)
 {
@@ -158,6 +141,27 @@ int vm_disk_activate(struct vm_disk *d, struct error *err)
 	struct call c = { .d = d, .err = err };
 
 	loop_call(d->loop, call_activate, &c);
+	return c.ret;
+}
+
+static void call_resize(void *arg)
+{
+	struct call *c = arg;
+
+	c->ret = c->d->ops->resize(c->d, c->size, c->err);
+}
+
+int vm_disk_resize(struct vm_disk *d, uint64_t size, struct error *err)
+{
+	struct call c = { .d = d, .size = size, .err = err };
+	bool tracked;
+
+	pthread_mutex_lock(&d->lock);
+	tracked = d->dirty;
+	pthread_mutex_unlock(&d->lock);
+	if (tracked)
+		return error_set(err, EBUSY, "disk %s is being copied", d->id);
+	loop_call(d->loop, call_resize, &c);
 	return c.ret;
 }
 

@@ -24,6 +24,7 @@
 
 #include "vmm/base/error.h"
 #include "vmm/base/list.h"
+#include "vmm/base/util.h"
 #include "vmm/loop.h"
 
 struct vm_disk;
@@ -33,13 +34,20 @@ enum vm_disk_op {
 	VM_DISK_WRITE,
 	VM_DISK_WRITE_ZEROES,
 	VM_DISK_FLUSH,
+	VM_DISK_MAP,
 };
+
+/* A bit of what MAP answers. */
+#define VM_DISK_PIECE (64 * KIB)
 
 /* The submitter's; untouched by it until done() is called. */
 struct vm_disk_io {
 	enum vm_disk_op op;
 	uint64_t offset, len;	/* bytes within the disk, of 512 */
-	void *buf;		/* READ, WRITE */
+	/* READ, WRITE. MAP: a bit for each VM_DISK_PIECE from @offset on, all 0
+	 * before; set where bytes may be other than zero. An answer for less
+	 * than was asked makes @len smaller: whole pieces, at least one. */
+	void *buf;
 	/* 0 or -errno; exactly once, in the loop's thread */
 	void (*done)(struct vm_disk_io *io, int result);
 	struct vm_disk *disk;	/* set by submit */
@@ -48,12 +56,11 @@ struct vm_disk_io {
 /* The device's side; all in the loop's thread. */
 struct vm_disk_ops {
 	void (*submit)(struct vm_disk *d, struct vm_disk_io *io);
-	/* May the bytes from @offset on be other than zero? *len (> 0): how
-	 * many bytes that is the answer for. */
-	bool (*has_data)(struct vm_disk *d, uint64_t offset, uint64_t *len);
 	/* Take the disk for this host alone, before the VM runs: see
 	 * device.h. Activating the VM later finds it done. */
 	int (*activate)(struct vm_disk *d, struct error *err);
+	/* Make the disk, which is active, @size bytes large; never smaller. */
+	int (*resize)(struct vm_disk *d, uint64_t size, struct error *err);
 };
 
 /* A write of the guest, from its submission to its end. */
@@ -96,9 +103,12 @@ void vm_disk_write_end(struct vm_disk *d, struct vm_disk_write *w);
 /* After the end: must the guest wait? Then w->done() is called later. */
 bool vm_disk_write_held(struct vm_disk *d, struct vm_disk_write *w);
 
+/* -- for people. The guest is told of the new size. Not while it is copied. */
+int vm_disk_resize(struct vm_disk *d, uint64_t size, struct error *err)
+	__must_check;
+
 /* -- for a migration */
 void vm_disk_submit(struct vm_disk *d, struct vm_disk_io *io);
-bool vm_disk_has_data(struct vm_disk *d, uint64_t offset, uint64_t *len);
 int vm_disk_activate(struct vm_disk *d, struct error *err) __must_check;
 
 /*

@@ -121,6 +121,30 @@ int block_deactivate(struct block *blk, struct error *err)
 	return ret;
 }
 
+int block_resize(struct block *blk, uint64_t size, struct error *err)
+{
+	if (!blk->active)
+		return error_set(err, ENODEV, "it is not in use here");
+	if (blk->readonly)
+		return error_set(err, EROFS, "it is read-only");
+	if (!size || size % 512)
+		return error_set(err, EINVAL,
+				 "a size of %llu bytes (accepted: a multiple of 512)",
+				 (unsigned long long)size);
+	if (size < blk->size)
+		return error_set(err, EINVAL,
+				 "it has %llu bytes, more than %llu: a disk only grows, what the guest has at its end would be lost",
+				 (unsigned long long)blk->size,
+				 (unsigned long long)size);
+	if (size == blk->size)
+		return 0;
+	if (!blk->driver->resize)
+		return error_set(err, ENOTSUP,
+				 "%s: disks can't be resized, their size is what the server said when they were opened",
+				 blk->driver->scheme);
+	return blk->driver->resize(blk, size, err);
+}
+
 static uint64_t iov_bytes(const struct block_request *req)
 {
 	uint64_t sum = 0;
@@ -134,13 +158,13 @@ static int check(const struct block *blk, const struct block_request *req)
 {
 	bool data = req->op == BLOCK_READ || req->op == BLOCK_WRITE;
 
-	if (req->op < BLOCK_READ || req->op > BLOCK_WRITE_ZEROES)
+	if (req->op < BLOCK_READ || req->op > BLOCK_MAP)
 		return -EINVAL;
 	if (!blk->active)
 		return -ENODEV;
 	if (req->op == BLOCK_FLUSH)
 		return 0;
-	if (req->op != BLOCK_READ && blk->readonly)
+	if (req->op != BLOCK_READ && req->op != BLOCK_MAP && blk->readonly)
 		return -EROFS;
 	if (!range_within(req->offset, req->len, blk->size))
 		return -EINVAL;
@@ -161,6 +185,10 @@ void block_submit(struct block *blk, struct block_request *req)
 	bool nothing = req->op != BLOCK_FLUSH && !req->len;
 
 	req->result = check(blk, req);
+	if (req->op == BLOCK_MAP && !req->result && !blk->can_map) {
+		block_map_ask(blk, req);
+		nothing = true;
+	}
 	if (req->result || nothing)
 		loop_post(blk->loop, refuse, req);
 	else

@@ -33,6 +33,7 @@ enum block_op {
 	BLOCK_FLUSH,
 	BLOCK_DISCARD,
 	BLOCK_WRITE_ZEROES,
+	BLOCK_MAP,	/* iov[0] is the bitmap of a VM_DISK_MAP (vmm/disk.h) */
 };
 
 /* A result: the disk's server was lost, and did not come back in time. */
@@ -42,9 +43,12 @@ enum block_op {
 struct block_request {
 	enum block_op op;
 	bool unmap;			/* WRITE_ZEROES may punch a hole */
+	bool fua;			/* WRITE, if can_fua: done() when it is
+					 * durable, as if it were flushed */
 	uint64_t offset;		/* bytes; within the disk's size */
-	uint64_t len;			/* bytes; sum of iov for READ, WRITE */
-	struct iovec *iov;		/* READ, WRITE */
+	/* bytes; sum of iov for READ, WRITE; of MAP the driver answers fewer */
+	uint64_t len;
+	struct iovec *iov;		/* READ, WRITE, MAP */
 	int niov;
 	/* 0 or -errno; exactly once, from the loop, never from submit() */
 	void (*done)(struct block_request *req, int result);
@@ -87,10 +91,14 @@ struct block_driver {
 	int (*activate)(struct block *blk, struct error *err);
 	int (*deactivate)(struct block *blk, struct error *err);
 	void (*submit)(struct block *blk, struct block_request *req);
-	/* May be NULL. May the bytes from @offset (within the active disk) on
-	 * be other than zero? *len says for how many that is the answer: it
-	 * comes with what is left, and may be made smaller. */
+	/* May be NULL. For a disk that knows at once, instead of MAP: may the
+	 * bytes from @offset (within the active disk) on be other than zero?
+	 * *len says for how many that is the answer: it comes with what is
+	 * left, and may be made smaller. */
 	bool (*has_data)(struct block *blk, uint64_t offset, uint64_t *len);
+	/* May be NULL. Make the active disk @size bytes, more than it has, or
+	 * notice that it has as many already; sets blk->size. */
+	int (*resize)(struct block *blk, uint64_t size, struct error *err);
 	void (*close)(struct block *blk);
 };
 
@@ -103,8 +111,10 @@ struct block {
 	uint32_t block_size;		/* preferred request alignment, >= 512 */
 	bool readonly;
 	bool can_flush;
+	bool can_fua;			/* cheaper than a flush after it */
 	bool can_discard;
 	bool can_write_zeroes;
+	bool can_map;			/* its submit takes BLOCK_MAP */
 	bool active;			/* kept by block_*(); a driver whose
 					 * deactivate failed half-way clears it,
 					 * and is activated again */
@@ -126,8 +136,21 @@ int block_open(struct block **out, const struct block_options *opt,
 void block_close(struct block *blk);
 int block_activate(struct block *blk, struct error *err) __must_check;
 int block_deactivate(struct block *blk, struct error *err) __must_check;
+/* Make it @size bytes; it only grows. Its user learns blk->size by itself. */
+int block_resize(struct block *blk, uint64_t size, struct error *err)
+	__must_check;
 /* Checks range and op against the disk; a bad request completes with -EINVAL
  * or -EROFS (from the loop). */
 void block_submit(struct block *blk, struct block_request *req);
+
+/* map.c: BLOCK_MAP, for drivers */
+
+/* These bytes (within the request) may be other than zero. */
+void block_map_mark(struct block_request *req, uint64_t offset, uint64_t len);
+/* The first @len bytes are answered, more than those that were asked for or
+ * none at all: make a whole answer of it. */
+void block_map_end(struct block_request *req, uint64_t len);
+/* The answer of a driver that can't take MAP, by has_data(): whole or in part. */
+void block_map_ask(struct block *blk, struct block_request *req);
 
 #endif

@@ -15,6 +15,8 @@ static void done(struct block_request *req, int result)
 	struct copy_request *r = container_of(req, struct copy_request, req);
 	struct vm_disk_io *io = r->io;
 
+	if (io->op == VM_DISK_MAP)
+		io->len = req->len;
 	free(r);
 	io->done(io, result);
 }
@@ -26,6 +28,7 @@ void block_disk_submit(struct block *blk, struct vm_disk_io *io)
 		[VM_DISK_WRITE] = BLOCK_WRITE,
 		[VM_DISK_WRITE_ZEROES] = BLOCK_WRITE_ZEROES,
 		[VM_DISK_FLUSH] = BLOCK_FLUSH,
+		[VM_DISK_MAP] = BLOCK_MAP,
 	};
 	struct copy_request *r = calloc(1, sizeof(*r));
 
@@ -40,12 +43,4 @@ void block_disk_submit(struct block *blk, struct vm_disk_io *io)
 		.len = io->len, .iov = &r->iov, .niov = 1, .done = done,
 	};
 	block_submit(blk, &r->req);
-}
-
-bool block_has_data(struct block *blk, uint64_t offset, uint64_t *len)
-{
-	*len = blk->size - offset;
-	if (!blk->active || !blk->driver->has_data)
-		return true;
-	return blk->driver->has_data(blk, offset, len);
 }

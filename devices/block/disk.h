@@ -7,7 +7,5 @@
 #include "vmm/disk.h"
 
 void block_disk_submit(struct block *blk, struct vm_disk_io *io);
-/* Where the driver can't tell, all may be data. */
-bool block_has_data(struct block *blk, uint64_t offset, uint64_t *len);
 
 #endif

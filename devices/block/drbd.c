@@ -196,6 +196,17 @@ static void drbd_submit(struct block *blk, struct block_request *req)
 	block_submit(to_drbd(blk)->inner, req);
 }
 
+/* After `drbdadm resize`. */
+static int drbd_resize(struct block *blk, uint64_t size, struct error *err)
+{
+	struct drbd_disk *d = to_drbd(blk);
+	int ret = block_resize(d->inner, size, err);
+
+	if (!ret)
+		d->opt.size = blk->size = size;
+	return ret;
+}
+
 static void drbd_close(struct block *blk)
 {
 	struct drbd_disk *d = to_drbd(blk);
@@ -262,6 +273,7 @@ static int drbd_open(struct block **out, const struct block_options *opt,
 	d->blk = (struct block){
 		.size = opt->size, .block_size = 512,
 		.readonly = opt->readonly, .can_flush = true,
+		.can_fua = true,	/* the raw disk on its device can */
 		.can_discard = true, .can_write_zeroes = true,
 	};
 	d->loop = loop;
@@ -284,6 +296,7 @@ static const struct block_driver drbd_driver = {
 	.activate = drbd_activate,
 	.deactivate = drbd_deactivate,
 	.submit = drbd_submit,
+	.resize = drbd_resize,
 	.close = drbd_close,
 };
 

@@ -25,18 +25,6 @@
 #define ZERO_BYTES MIB
 #define FLUSH_MS 5000		/* in deactivate */
 
-/* A request at the driver; req->driver_data. */
-struct nbd_io {
-	struct nbd_disk *disk;
-	struct nbd_conn *conn;	/* that has the piece */
-	struct block_request *req;
-	char *data;		/* guest's buffer, or the bounce buffer */
-	void *bounce;		/* owned; several iovecs in one piece */
-	uint64_t done;		/* bytes */
-	uint64_t piece;		/* bytes in flight */
-	int error;		/* of that piece, positive errno */
-};
-
 static struct nbd_disk *to_nbd(struct block *blk)
 {
 	return container_of(blk, struct nbd_disk, blk);
@@ -76,6 +64,8 @@ static void finish(struct nbd_io *io, int result)
 
 	if (io->bounce && req->op == BLOCK_READ && !result)
 		scatter(io);
+	if (req->op == BLOCK_MAP)
+		result = nbd_map_end(io, result);
 	free(io->bounce);
 	free(io);
 	req->driver_data = NULL;
@@ -94,6 +84,15 @@ static int piece_done(void *arg, int *error)
 	return 1;		/* libnbd forgets the command */
 }
 
+/* It is one, or a write that is done but for that. */
+static bool is_flush(const struct nbd_io *io)
+{
+	const struct block_request *req = io->req;
+
+	return req->op == BLOCK_FLUSH ||
+	       (req->op == BLOCK_WRITE && io->done == req->len);
+}
+
 /* Bytes of the next command: what is left, or as much as it may have. */
 static uint64_t next_piece(const struct nbd_io *io)
 {
@@ -105,6 +104,7 @@ static uint64_t next_piece(const struct nbd_io *io)
 	case BLOCK_WRITE:
 		return MIN(left, d->max_piece);
 	case BLOCK_FLUSH:
+	case BLOCK_MAP:
 		return 0;
 	case BLOCK_DISCARD:
 		return MIN(left, MAX_RANGE);
@@ -113,6 +113,20 @@ static uint64_t next_piece(const struct nbd_io *io)
 		       MIN(left, MAX_RANGE) :
 		       MIN(left, MIN(ZERO_BYTES, d->max_piece));
 	}
+}
+
+static int64_t issue_write(struct nbd_io *io, nbd_completion_callback cb)
+{
+	const struct nbd_library *nbd = &io->disk->nbd;
+	struct nbd_handle *h = io->conn->h;
+	bool fua = io->req->fua && nbd->can_fua(h) == 1;
+
+	if (is_flush(io))
+		return nbd->aio_flush(h, cb, 0);
+	io->flush |= io->req->fua && !fua;
+	return nbd->aio_pwrite(h, io->data + io->done, io->piece,
+			       io->req->offset + io->done, cb,
+			       fua ? LIBNBD_CMD_FLAG_FUA : 0);
 }
 
 static int64_t issue_zeroes(struct nbd_io *io, nbd_completion_callback cb)
@@ -147,12 +161,13 @@ static int64_t issue(struct nbd_io *io)
 		return nbd->aio_pread(h, io->data + io->done, io->piece, at,
 				      cb, 0);
 	case BLOCK_WRITE:
-		return nbd->aio_pwrite(h, io->data + io->done, io->piece, at,
-				       cb, 0);
+		return issue_write(io, cb);
 	case BLOCK_FLUSH:
 		return nbd->aio_flush(h, cb, 0);
 	case BLOCK_DISCARD:
 		return nbd->aio_trim(h, io->piece, at, cb, 0);
+	case BLOCK_MAP:
+		return nbd_map_issue(io, cb);
 	default:
 		return issue_zeroes(io, cb);
 	}
@@ -164,8 +179,9 @@ static bool is_moot(const struct nbd_io *io)
 	const struct nbd_library *nbd = &io->disk->nbd;
 	struct nbd_handle *h = io->conn->h;
 
-	return (io->req->op == BLOCK_FLUSH && nbd->can_flush(h) != 1) ||
-	       (io->req->op == BLOCK_DISCARD && nbd->can_trim(h) != 1);
+	return (is_flush(io) && nbd->can_flush(h) != 1) ||
+	       (io->req->op == BLOCK_DISCARD && nbd->can_trim(h) != 1) ||
+	       (io->req->op == BLOCK_MAP && !nbd_map_known(io));
 }
 
 static void put(struct list *head, struct nbd_io *io)
@@ -206,10 +222,11 @@ static bool means_lost(int error)
 	       error == ECONNRESET || error == EPIPE;
 }
 
-/* len means nothing in a flush. */
+/* len means nothing in a flush, and a map may end early. */
 static bool is_over(const struct nbd_io *io)
 {
-	return io->req->op == BLOCK_FLUSH || io->done >= io->req->len;
+	return io->req->op == BLOCK_FLUSH || io->req->op == BLOCK_MAP ||
+	       (io->done >= io->req->len && !io->flush);
 }
 
 /*
@@ -228,6 +245,8 @@ static bool collect(struct nbd_disk *d)
 			put(&d->waiting, io);
 			continue;
 		}
+		if (is_flush(io))
+			io->flush = false;
 		io->done += io->piece;
 		if (io->error || is_over(io)) {
 			list_del(&io->req->link);
@@ -439,7 +458,8 @@ static int nbd_open(struct block **out, const struct block_options *opt,
 	d->blk = (struct block){
 		.size = opt->size, .block_size = 512,
 		.readonly = opt->readonly, .can_flush = true,
-		.can_discard = true, .can_write_zeroes = true,
+		.can_fua = true, .can_discard = true, .can_write_zeroes = true,
+		.can_map = true,
 	};
 	d->loop = loop;
 	d->log = log;

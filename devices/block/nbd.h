@@ -62,6 +62,20 @@ struct nbd_disk {
 	void *zeroes;			/* for servers without write zeroes */
 };
 
+/* A request at the driver; req->driver_data. */
+struct nbd_io {
+	struct nbd_disk *disk;
+	struct nbd_conn *conn;	/* that has the piece */
+	struct block_request *req;
+	char *data;		/* guest's buffer, or the bounce buffer */
+	void *bounce;		/* owned; several iovecs in one piece */
+	uint64_t done;		/* bytes */
+	uint64_t piece;		/* bytes in flight */
+	uint64_t mapped;	/* MAP: bytes that the server told of */
+	bool flush;		/* WRITE: the server can't FUA, flush it */
+	int error;		/* of that piece, positive errno */
+};
+
 /* nbd_conn.c */
 
 void nbd_conn_init(struct nbd_conn *c, struct nbd_disk *d,
@@ -108,6 +122,15 @@ void nbd_link_init(struct nbd_disk *d);
 bool nbd_split(struct block *blk, struct block_request *req);
 /* @req is never completed: forget what it was a part of. */
 void nbd_split_drop(struct block_request *req);
+
+/* nbd_map.c */
+
+/* Does the server tell where its holes are? */
+bool nbd_map_known(const struct nbd_io *io);
+/* Ask for those of a MAP. < 0 if libnbd takes nothing. */
+int64_t nbd_map_issue(struct nbd_io *io, nbd_completion_callback cb);
+/* Make an answer of what came, if anything; the request's result. */
+int nbd_map_end(struct nbd_io *io, int result);
 
 /* nbd.c */
 

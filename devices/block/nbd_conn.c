@@ -148,6 +148,8 @@ int nbd_conn_begin(struct nbd_conn *c, struct error *err)
 	/* what a server leaves out shows the guest its own memory, or zeroes */
 	if (c->h)
 		d->nbd.set_pread_initialize(c->h, false);
+	if (c->h)
+		d->nbd.add_meta_context(c->h, LIBNBD_CONTEXT_BASE_ALLOCATION);
 	if (!c->h || d->nbd.aio_connect_uri(c->h, d->uri) < 0)
 		return refused(d, err);
 	c->used = true;

@@ -14,13 +14,15 @@
 /* What of libnbd is used here; the types are those of its header. */
 #define NBD_LIBRARY(X)							\
 	X(create) X(close) X(get_error) X(get_errno) X(poll)		\
-	X(set_pread_initialize)						\
+	X(set_pread_initialize) X(add_meta_context) X(can_meta_context)	\
 	X(get_size) X(get_block_size) X(is_read_only)			\
 	X(can_flush) X(can_trim) X(can_zero) X(can_multi_conn)		\
+	X(can_fua)							\
 	X(aio_connect_uri) X(aio_disconnect) X(aio_get_fd)		\
 	X(aio_get_direction) X(aio_notify_read) X(aio_notify_write)	\
 	X(aio_is_ready) X(aio_is_dead) X(aio_is_closed)			\
-	X(aio_pread) X(aio_pwrite) X(aio_flush) X(aio_trim) X(aio_zero)
+	X(aio_pread) X(aio_pwrite) X(aio_flush) X(aio_trim) X(aio_zero)	\
+	X(aio_block_status)
 
 struct nbd_library {
 #define NBD_MEMBER(name) __typeof__(nbd_##name) *name;

@@ -182,6 +182,30 @@ static bool raw_has_data(struct block *blk, uint64_t offset, uint64_t *len)
 	return true;
 }
 
+/* A device is grown by others (lvextend), and so may a file have been. The
+ * next host measures it: it must be as large as the guest's disk. */
+static int raw_resize(struct block *blk, uint64_t size, struct error *err)
+{
+	struct raw *r = to_raw(blk);
+	uint64_t has = 0;
+	int ret = image_size(r, r->fd, &has);
+
+	if (!ret && has < size && !r->is_device) {
+		ret = ftruncate(r->fd, (off_t)size) < 0 ? -errno : 0;
+		has = size;
+	}
+	if (ret)
+		return error_set(err, -ret, "cannot make it %llu bytes: %s",
+				 (unsigned long long)size, strerror(-ret));
+	if (align_down(has, RAW_SECTOR) != size)
+		return error_set(err, EINVAL,
+				 "%s has %llu bytes: make it %llu first, or take it as it is",
+				 r->path, (unsigned long long)has,
+				 (unsigned long long)size);
+	r->want_size = blk->size = size;
+	return 0;
+}
+
 static void raw_close(struct block *blk)
 {
 	struct raw *r = to_raw(blk);
@@ -217,8 +241,8 @@ static int raw_open(struct block **out, const struct block_options *opt,
 		return error_set(err, ENOMEM, "no memory");
 	r->blk = (struct block){
 		.block_size = RAW_SECTOR, .readonly = opt->readonly,
-		.can_flush = true, .can_discard = true,
-		.can_write_zeroes = true,
+		.can_flush = true, .can_fua = true,
+		.can_discard = true, .can_write_zeroes = true,
 	};
 	r->loop = loop;
 	r->log = log;
@@ -247,6 +271,7 @@ static const struct block_driver raw_driver = {
 	.deactivate = raw_deactivate,
 	.submit = raw_io_submit,
 	.has_data = raw_has_data,
+	.resize = raw_resize,
 	.close = raw_close,
 };
 

@@ -79,6 +79,11 @@ static inline struct raw *to_raw(struct block *blk)
 	return container_of(blk, struct raw, blk);
 }
 
+static inline int raw_write_flags(const struct block_request *req)
+{
+	return req->fua ? RWF_DSYNC : 0;
+}
+
 static inline int raw_falloc_mode(const struct block_request *req)
 {
 	if (req->op == BLOCK_WRITE_ZEROES && !req->unmap)

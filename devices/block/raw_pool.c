@@ -41,7 +41,8 @@ static int carry_out(const struct raw_io *io)
 	else if (req->op == BLOCK_READ)
 		n = preadv(io->fd, io->iov, io->niov, at);
 	else if (req->op == BLOCK_WRITE || io->zeroing)
-		n = pwritev(io->fd, io->iov, io->niov, at);
+		n = pwritev2(io->fd, io->iov, io->niov, at,
+			     raw_write_flags(req));
 	else
 		n = fallocate(io->fd, raw_falloc_mode(req),
 			      (off_t)req->offset, (off_t)req->len);

@@ -52,8 +52,8 @@ static void prepare(struct io_uring_sqe *sqe, struct raw_io *io)
 		io_uring_prep_readv(sqe, io->fd, io->iov, (unsigned)io->niov,
 				    at);
 	else if (req->op == BLOCK_WRITE || io->zeroing)
-		io_uring_prep_writev(sqe, io->fd, io->iov, (unsigned)io->niov,
-				     at);
+		io_uring_prep_writev2(sqe, io->fd, io->iov, (unsigned)io->niov,
+				      at, raw_write_flags(req));
 	else
 		io_uring_prep_fallocate(sqe, io->fd, raw_falloc_mode(req),
 					(off_t)req->offset, (off_t)req->len);

@@ -113,6 +113,24 @@ static void on_resize(struct rbd_disk *d)
 		d->events.resized(d->events.arg);
 }
 
+static int no_progress(uint64_t done, uint64_t total, void *arg)
+{
+	return 0;
+}
+
+/* Holds the loop up while Ceph changes the header, as taking the lock does. */
+static int rbd_disk_resize(struct block *blk, uint64_t size, struct error *err)
+{
+	struct rbd_disk *d = to_rbd(blk);
+	int ret = d->lib.resize2(d->image, size, false, no_progress, NULL);
+
+	if (ret < 0)
+		return error_set(err, -ret, "cannot make it %llu bytes: %s",
+				 (unsigned long long)size, strerror(-ret));
+	on_resize(d);
+	return 0;
+}
+
 static struct rbd_io *next_done(struct rbd_disk *d)
 {
 	struct rbd_io *io = NULL;
@@ -139,6 +157,7 @@ static void on_wake(void *arg, uint32_t events)
 	pthread_mutex_unlock(&d->lock);
 	if (changed)
 		on_resize(d);
+	rbd_map_settle(d);
 	while ((io = next_done(d)))
 		finish(io);
 }
@@ -176,8 +195,13 @@ static void refuse(void *arg)
 static void rbd_submit(struct block *blk, struct block_request *req)
 {
 	struct rbd_disk *d = to_rbd(blk);
-	struct rbd_io *io = new_io(d, req);
+	struct rbd_io *io;
 
+	if (req->op == BLOCK_MAP) {
+		rbd_map_submit(d, req);
+		return;
+	}
+	io = new_io(d, req);
 	req->result = io ? issue(d, req, io->completion) : -ENOMEM;
 	if (req->result >= 0)
 		return;
@@ -267,6 +291,7 @@ static void rbd_disk_close(struct block *blk)
 	struct rbd_disk *d = to_rbd(blk);
 	struct rbd_io *io;
 
+	rbd_map_exit(d);
 	rbd_link_close(d);
 	while ((io = next_done(d)))
 		free_io(io);
@@ -308,6 +333,7 @@ static int rbd_disk_open(struct block **out, const struct block_options *opt,
 		.size = opt->size, .block_size = 512,
 		.readonly = opt->readonly, .can_flush = true,
 		.can_discard = true, .can_write_zeroes = true,
+		.can_map = true,
 	};
 	d->loop = loop;
 	d->log = log;
@@ -316,6 +342,7 @@ static int rbd_disk_open(struct block **out, const struct block_options *opt,
 	if (events)
 		d->events = *events;
 	list_init(&d->done);
+	list_init(&d->maps);
 	pthread_mutex_init(&d->lock, NULL);
 	ret = prepare(d, opt->uri, err) ?: rbd_link_open(d, err);
 	if (ret)
@@ -333,6 +360,7 @@ static const struct block_driver rbd_driver = {
 	.activate = rbd_activate,
 	.deactivate = rbd_deactivate,
 	.submit = rbd_submit,
+	.resize = rbd_disk_resize,
 	.close = rbd_disk_close,
 };
 

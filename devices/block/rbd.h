@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Private to the RBD driver: rbd.c moves requests, rbd_link.c keeps the
- * connection, rbd_lock.c the exclusive lock, rbd_uri.c reads URIs.
+ * Private to the RBD driver: rbd.c moves requests, rbd_map.c finds holes,
+ * rbd_link.c keeps the connection, rbd_lock.c the exclusive lock, rbd_uri.c
+ * reads URIs.
  *
  * Threads: the loop's, but for librbd's own, which call back when a request is
- * done or the image's header changed; what they touch is under struct rbd_disk's
- * lock.
+ * done or the image's header changed, and one for each MAP under way; what they
+ * touch is under struct rbd_disk's lock.
  */
 #ifndef GODWIT_BLOCK_RBD_H
 #define GODWIT_BLOCK_RBD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "devices/block/block.h"
 #include "devices/block/rbd_library.h"
@@ -48,6 +50,8 @@ struct rbd_disk {
 	rbd_image_t image;
 	uint64_t watch;			/* of the header, 0 = none */
 	bool fenced;			/* another took the lock and shut us out */
+	struct list maps;		/* struct rbd_map, under way */
+	atomic_bool stop_maps;
 
 	/* from librbd's threads */
 	struct loop_fd wake;		/* an eventfd */
@@ -70,6 +74,15 @@ int rbd_link_open(struct rbd_disk *d, struct error *err);
 void rbd_link_close(struct rbd_disk *d);
 /* See that the image is as large as the machine's disk. */
 int rbd_link_measure(struct rbd_disk *d, struct error *err);
+
+/* rbd_map.c */
+
+/* Carry out a MAP, in a thread: librbd's call for it blocks. */
+void rbd_map_submit(struct rbd_disk *d, struct block_request *req);
+/* Complete those that are over; from the loop. */
+void rbd_map_settle(struct rbd_disk *d);
+/* End the others, of which nothing is completed. */
+void rbd_map_exit(struct rbd_disk *d);
 
 /* rbd_lock.c */
 

@@ -18,6 +18,7 @@
 	X(ioctx_create) X(ioctx_destroy) X(ioctx_set_namespace)
 #define RBD_LIBRARY(X)							\
 	X(open) X(open_read_only) X(close) X(get_size)			\
+	X(stat) X(get_stripe_count) X(diff_iterate2) X(resize2)		\
 	X(invalidate_cache) X(update_watch) X(update_unwatch)		\
 	X(lock_acquire) X(lock_release) X(lock_break)			\
 	X(lock_get_owners) X(lock_get_owners_cleanup)			\

@@ -169,17 +169,23 @@ static void blk_lost(void *arg, const char *why)
 }
 
 /* The driver reads the capacity again (section 5.2.5). */
-static void blk_resized(void *arg)
+void blk_resized(struct virtio_blk *blk)
 {
-	struct virtio_blk *blk = arg;
 	struct virtio_device *v = &blk->v;
+	bool same;
 
 	device_lock(&v->dev);
+	same = blk->capacity == blk->backend->size / SECTOR;
 	blk->capacity = blk->backend->size / SECTOR;
 	vm_disk_resized(&blk->disk, blk->backend->size);
-	if (virtio_ready(v))
+	if (!same && virtio_ready(v))
 		virtio_config_changed(v);
 	device_unlock(&v->dev);
+}
+
+static void on_resized(void *arg)
+{
+	blk_resized(arg);
 }
 
 static void blk_found(void *arg)
@@ -262,7 +268,7 @@ static int blk_open(struct virtio_blk *blk, struct device_env *env,
 {
 	struct block_events events = {
 		.lost = blk_lost, .found = blk_found,
-		.resized = blk_resized, .arg = blk
+		.resized = on_resized, .arg = blk
 	};
 	int ret = block_open(&blk->backend, &blk->opt, &events, env->loop,
 			     env->log, err);

@@ -85,6 +85,9 @@ uint32_t blk_take_kept(struct virtio_blk *blk);
 /* kept[] came from elsewhere: they count as in flight in the queue. */
 int blk_kept_loaded(struct virtio_blk *blk, struct error *err) __must_check;
 
+/* blk.c: the backend's size may be another now; tells the guest. */
+void blk_resized(struct virtio_blk *blk);
+
 /* blk_disk.c */
 extern const struct vm_disk_ops blk_disk_ops;
 

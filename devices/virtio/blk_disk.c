@@ -13,11 +13,6 @@ static void submit(struct vm_disk *d, struct vm_disk_io *io)
 	block_disk_submit(to_blk(d)->backend, io);
 }
 
-static bool has_data(struct vm_disk *d, uint64_t offset, uint64_t *len)
-{
-	return block_has_data(to_blk(d)->backend, offset, len);
-}
-
 static int activate(struct vm_disk *d, struct error *err)
 {
 	struct device *dev = &to_blk(d)->v.dev;
@@ -25,8 +20,21 @@ static int activate(struct vm_disk *d, struct error *err)
 	return dev->class->activate(dev, err);
 }
 
+static int resize(struct vm_disk *d, uint64_t size, struct error *err)
+{
+	struct virtio_blk *blk = to_blk(d);
+	int ret = block_resize(blk->backend, size, err);
+
+	if (ret < 0) {
+		error_prefix(err, "disk %s", blk->opt.uri);
+		return ret;
+	}
+	blk_resized(blk);
+	return 0;
+}
+
 const struct vm_disk_ops blk_disk_ops = {
 	.submit = submit,
-	.has_data = has_data,
 	.activate = activate,
+	.resize = resize,
 };

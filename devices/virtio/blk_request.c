@@ -93,7 +93,7 @@ static void req_done(struct block_request *io, int result)
 	if (landed) {
 		vm_disk_write_end(&blk->disk, &r->write);
 		device_lock(&blk->v.dev);
-		flush = result == 0 && writethrough(blk);
+		flush = result == 0 && !io->fua && writethrough(blk);
 		device_unlock(&blk->v.dev);
 	}
 	if (flush) {
@@ -116,6 +116,8 @@ static void req_submit(struct blk_req *r, enum block_op op, uint64_t offset,
 	r->io.offset = offset;
 	r->io.len = len;
 	r->io.done = req_done;
+	r->io.fua = op == BLOCK_WRITE && r->blk->backend->can_fua &&
+		    writethrough(r->blk);
 	r->write = (struct vm_disk_write){ .done = req_held_done };
 	device_get(&r->blk->v.dev);
 	if (op != BLOCK_READ && op != BLOCK_FLUSH) {

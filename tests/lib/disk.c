@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "vmm/disk.h"
+
 static void die(const char *what)
 {
 	perror(what);
@@ -110,10 +112,17 @@ void disk_submit(struct disk *d, struct disk_io *io, enum block_op op,
 		.op = op, .offset = offset, .len = len, .done = done,
 		.unmap = d->unmap,
 	};
-	if (op == BLOCK_READ || op == BLOCK_WRITE) {
+	if (op == BLOCK_READ || op == BLOCK_WRITE || op == BLOCK_MAP) {
 		io->req.iov = &io->iov;
 		io->req.niov = 1;
 	}
+	block_submit(d->blk, &io->req);
+}
+
+void disk_submit_own(struct disk *d, struct disk_io *io)
+{
+	io->finished = false;
+	io->req.done = done;
 	block_submit(d->blk, &io->req);
 }
 
@@ -148,4 +157,26 @@ int disk_do(struct disk *d, enum block_op op, uint64_t offset, void *buf,
 
 	disk_submit(d, &io, op, offset, buf, len);
 	return disk_wait(d, &io);
+}
+
+const char *disk_map(struct disk *d, char *buf)
+{
+	size_t bytes = d->blk->size / VM_DISK_PIECE / 8 + sizeof(long);
+	uint64_t at = 0, n = 0;
+
+	while (at < d->blk->size) {
+		unsigned long *map = calloc(1, bytes);
+		struct disk_io io;
+
+		disk_submit(d, &io, BLOCK_MAP, at, map, d->blk->size - at);
+		if (disk_wait(d, &io) || !io.req.len)
+			die("no map");
+		for (uint64_t i = 0; i * VM_DISK_PIECE < io.req.len; i++)
+			buf[n++] = map[i / (8 * sizeof(long))] >>
+				   (i % (8 * sizeof(long))) & 1 ? '#' : '.';
+		at += io.req.len;
+		free(map);
+	}
+	buf[n] = '\0';
+	return buf;
 }

@@ -39,10 +39,15 @@ int disk_open(struct disk *d, const struct block_options *opt,
 
 void disk_submit(struct disk *d, struct disk_io *io, enum block_op op,
 		 uint64_t offset, void *buf, uint64_t len);
+/* As the caller has filled in all of io->req but done(). */
+void disk_submit_own(struct disk *d, struct disk_io *io);
 int disk_wait(struct disk *d, struct disk_io *io);
 /* Both; the request's result. */
 int disk_do(struct disk *d, enum block_op op, uint64_t offset, void *buf,
 	    uint64_t len);
+/* The pieces that may hold data, as '#', and holes, as '.': asked for until all
+ * of the disk is known. @buf has room for as many, and a NUL. */
+const char *disk_map(struct disk *d, char *buf);
 /* Serve the loop until @cond holds; aborts after 20 s. */
 void disk_until(struct disk *d, bool (*cond)(void *arg), void *arg);
 

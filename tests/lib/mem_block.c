@@ -77,6 +77,7 @@ static int mem_open(struct block **out, const struct block_options *opt,
 		.size = strtoull(opt->uri + 4, NULL, 0), .block_size = 512,
 		.readonly = opt->readonly, .can_flush = !bare,
 		.can_discard = !bare, .can_write_zeroes = !bare,
+		.can_fua = strstr(opt->uri, ",fua"),
 	};
 	m->events = *events;
 	m->data = calloc(1, m->blk.size);
@@ -101,11 +102,25 @@ static void mem_submit(struct block *blk, struct block_request *req)
 	struct mem_block *m = to_mem(blk);
 
 	m->count[req->op]++;
+	m->fuas += req->fua;
 	if (req->op == BLOCK_FLUSH && (req->len || req->niov))
 		abort();	/* drivers may count bytes until they have len */
 	m->unmapped = req->unmap;
 	list_add_tail(&m->queue, &req->link);
 	fd_event_signal(m->wake_fd);
+}
+
+static int mem_resize(struct block *blk, uint64_t size, struct error *err)
+{
+	struct mem_block *m = to_mem(blk);
+	uint8_t *data = realloc(m->data, size);
+
+	if (!data)
+		return error_set(err, ENOMEM, "no memory");
+	memset(data + blk->size, 0, size - blk->size);
+	m->data = data;
+	blk->size = size;
+	return 0;
 }
 
 static void mem_close(struct block *blk)
@@ -126,6 +141,7 @@ static const struct block_driver mem_driver = {
 	.activate = mem_activate,
 	.deactivate = mem_activate,
 	.submit = mem_submit,
+	.resize = mem_resize,
 	.close = mem_close,
 };
 

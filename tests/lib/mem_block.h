@@ -2,7 +2,7 @@
 /*
  * A disk in memory for tests, "mem:BYTES". It completes requests from the
  * loop, at once or when told, and counts what it was asked. "mem:BYTES,bare"
- * reads and writes, and can nothing else.
+ * reads and writes, and can nothing else; "mem:BYTES,fua" can FUA, too.
  */
 #ifndef GODWIT_TESTS_MEM_BLOCK_H
 #define GODWIT_TESTS_MEM_BLOCK_H
@@ -16,7 +16,8 @@ struct mem_block {
 	struct list queue;		/* submitted, not yet completed */
 	bool hold;			/* complete nothing */
 	int fail;			/* -errno for each request, 0 = none */
-	unsigned int count[BLOCK_WRITE_ZEROES + 1];
+	unsigned int fuas;		/* of the writes */
+	unsigned int count[BLOCK_MAP + 1];
 	bool unmapped;			/* of the last WRITE_ZEROES */
 	struct loop_fd wake;
 	int wake_fd;

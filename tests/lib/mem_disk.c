@@ -12,6 +12,18 @@ static struct mem_disk *mem(struct vm_disk *d)
 	return container_of(d, struct mem_disk, d);
 }
 
+/* A mebibyte at most. */
+static void map(struct mem_disk *m, struct vm_disk_io *io)
+{
+	unsigned long *bits = io->buf;
+
+	io->len = MIN(io->len, 1 * MIB);
+	for (uint64_t i = 0; i * VM_DISK_PIECE < io->len; i++)
+		if (io->offset + (i + 1) * VM_DISK_PIECE > m->hole_end)
+			bits[i / (8 * sizeof(long))] |=
+				1ul << (i % (8 * sizeof(long)));
+}
+
 static int carry_out(struct mem_disk *m, struct vm_disk_io *io)
 {
 	switch (io->op) {
@@ -34,6 +46,9 @@ static int carry_out(struct mem_disk *m, struct vm_disk_io *io)
 	case VM_DISK_FLUSH:
 		m->flushes++;
 		return 0;
+	case VM_DISK_MAP:
+		map(m, io);
+		return 0;
 	}
 	return -EINVAL;
 }
@@ -45,26 +60,17 @@ static void mem_submit(struct vm_disk *d, struct vm_disk_io *io)
 	int ret = 0;
 
 	pthread_mutex_lock(&m->lock);
-	keep = m->hang;
+	keep = m->hang && io->op != VM_DISK_MAP;
 	if (keep)
 		m->kept = io;
 	else
 		ret = carry_out(m, io);
-	m->hang = false;
+	m->hang &= !keep;
 	pthread_mutex_unlock(&m->lock);
+	if (io->op == VM_DISK_MAP && m->mapped)
+		m->mapped(m);
 	if (!keep)
 		io->done(io, ret);
-}
-
-static bool mem_has_data(struct vm_disk *d, uint64_t offset, uint64_t *len)
-{
-	struct mem_disk *m = mem(d);
-
-	*len = d->size - offset;
-	if (offset >= m->hole_end)
-		return true;
-	*len = m->hole_end - offset;
-	return false;
 }
 
 static int mem_activate(struct vm_disk *d, struct error *err)
@@ -75,7 +81,6 @@ static int mem_activate(struct vm_disk *d, struct error *err)
 
 static const struct vm_disk_ops mem_ops = {
 	.submit = mem_submit,
-	.has_data = mem_has_data,
 	.activate = mem_activate,
 };
 

@@ -19,8 +19,9 @@ struct mem_disk {
 	pthread_mutex_t lock;		/* protects the rest */
 	uint8_t *data;
 	uint64_t hole_end;		/* a hole from 0 to here */
+	void (*mapped)(struct mem_disk *m);	/* after MAP, before it is told */
 	int64_t flip_at;		/* writes there lie; -1: none does */
-	bool hang;			/* keep the next request */
+	bool hang;			/* keep the next one that moves data */
 	struct vm_disk_io *kept;
 	unsigned int reads, zeroes, flushes;
 	int error;			/* of each write */

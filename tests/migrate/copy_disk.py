@@ -3,6 +3,7 @@
 """Disks that the other side can't reach, copied along while the guest writes."""
 import hashlib
 import os
+import re
 import shutil
 import sys
 
@@ -49,6 +50,27 @@ def serve(host, name, *words):
     host.run(*[w.replace('SOCK', sock) for w in words])
     until(lambda: os.path.exists(sock), words[0] + ' listens')
     return 'nbd+unix:///?socket=' + sock
+
+
+def serve_logging(host, name, image_path, *words):
+    """nbdkit that logs what it is asked for: its URI, and the bytes of each
+    kind of request since the log was asked last."""
+    log, seen = host.path(name + '.log'), [0]
+    uri = serve(host, name, 'nbdkit', '-f', '-U', 'SOCK', *words,
+                '--filter=log', 'file', image_path, 'logfile=' + log)
+
+    def asked():
+        with open(log, encoding='ascii') as f:
+            f.seek(seen[0])
+            text = f.read()
+            seen[0] += len(text)
+        total = {'Read': 0, 'Write': 0, 'Zero': 0}
+        for kind, count in re.findall(r' (Read|Write|Zero) id=\S+ '
+                                      r'offset=\S+ count=(0x\w+)', text):
+            total[kind] += int(count, 16)
+        return total
+
+    return uri, asked
 
 
 def equal_at_go(host, a, b, images, **params):
@@ -115,6 +137,57 @@ def from_nbd_to_a_file(host):
     b = host.listen('--disk', there + ',id=d')
     disk = equal_at_go(host, a, b, (here, there), verify=True)
     assert disk['zero'], disk
+
+
+def idle_copy_from_nbd(host, *words):
+    """The bytes that a server of 256 MiB, 24 of them data, was asked for."""
+    here, there = (image(host, n, 256 * MIB, m)
+                   for n, m in (('a', 8 * MIB), ('b', 0)))
+    uri, asked = serve_logging(host, 'nbd', here, *words)
+    a = write_load(host, uri)
+    a.qmp('stop')
+    b = host.listen('--disk', there + ',id=d')
+    asked()
+    report = a.migrate(b.uri, copy_disk='d')
+    assert report['status'] == 'completed', report
+    bytes_read = asked()['Read']
+    assert digest(here) == digest(there)
+    b.qmp('cont')
+    goes_on(b)
+    return bytes_read
+
+
+def the_holes_of_a_disk_on_nbd_are_not_read(host):
+    bytes_read = idle_copy_from_nbd(host)
+    assert 8 * MIB <= bytes_read <= 32 * MIB, bytes_read
+
+
+def where_the_server_knows_no_holes_all_is_read(host):
+    bytes_read = idle_copy_from_nbd(host, '--no-sr')
+    assert bytes_read == 256 * MIB, bytes_read
+
+
+def a_large_empty_disk_on_nbd_is_neither_read_nor_zeroed(host):
+    here, there = (image(host, n, 64 << 30) for n in 'ab')
+    uri, asked = serve_logging(host, 'nbd', there)
+    a = write_load(host, here)
+    b = host.listen('--disk', uri + ',id=d')
+    moved(a, b, copy_disk='d')
+    total = asked()
+    assert total['Zero'] == 0 and total['Write'] < 64 * MIB, total
+    assert total['Read'] < 64 * MIB, total
+    goes_on(b)
+
+
+def a_full_disk_on_nbd_is_zeroed_where_it_holds_data(host):
+    here, there = (image(host, n, 128 * MIB, m)
+                   for n, m in (('a', MIB), ('b', 16 * MIB)))
+    uri, asked = serve_logging(host, 'nbd', there)
+    a = write_load(host, here)
+    b = host.listen('--disk', uri + ',id=d,overwrite=on')
+    equal_at_go(host, a, b, (here, there))
+    zeroed = asked()['Zero']
+    assert 15 * MIB <= zeroed <= 17 * MIB, zeroed
 
 
 def a_sparse_image_stays_sparse(host):
@@ -254,6 +327,10 @@ CLAIMS = [
     it_moves_on_and_back,
     from_a_file_to_nbd,
     from_nbd_to_a_file,
+    the_holes_of_a_disk_on_nbd_are_not_read,
+    where_the_server_knows_no_holes_all_is_read,
+    a_large_empty_disk_on_nbd_is_neither_read_nor_zeroed,
+    a_full_disk_on_nbd_is_zeroed_where_it_holds_data,
     a_sparse_image_stays_sparse,
     an_idle_disk_is_compared_altogether,
     an_image_that_holds_data_is_refused,

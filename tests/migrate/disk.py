@@ -170,6 +170,52 @@ def an_image_that_is_missing_there_is_refused(host):
     goes_on(a)
 
 
+def said_no(call, why):
+    try:
+        call()
+    except RuntimeError as e:
+        assert why in str(e), e
+    else:
+        raise AssertionError('it was allowed')
+
+
+def a_disk_that_was_made_larger_moves_with_its_size(host):
+    path = image(host)
+    vm = host.boot('blk', RECORDS, '--disk', path + ',id=d')
+    vm.wait_output(r'R [1-9]\d* ')
+    vm.qmp('block_resize', device='d', size=8 << 20)
+    assert os.stat(path).st_size == 8 << 20
+    there = host.listen('--disk', path + ',id=d')
+    moved(vm, there)
+    there.wait_output(r'(R \d+ bad=0[^\n]*\n[^R]*){9}')
+    said_no(lambda: vm.qmp('block_resize', device='d', size=16 << 20),
+            'has moved')
+    there.qmp('block_resize', device='d', size=16 << 20)
+    assert os.stat(path).st_size == 16 << 20
+    sound(there)
+
+
+def a_disk_is_not_resized_while_its_vm_moves(host):
+    path = image(host)
+    vm = host.boot('blk', RECORDS, '--disk', path + ',id=d')
+    vm.wait_output(r'R [1-9]\d* ')
+    there = host.listen('--disk', path + ',id=d')
+    vm.migrate(there.uri, wait=False, max_bandwidth=1 << 20)
+    said_no(lambda: vm.qmp('block_resize', device='d', size=8 << 20),
+            'being moved')
+    said_no(lambda: there.qmp('block_resize', device='d', size=8 << 20),
+            'arriv')
+    vm.qmp('migrate_cancel')
+    assert vm.outcome()['status'] == 'cancelled'
+    said_no(lambda: vm.qmp('block_resize', device='e', size=8 << 20),
+            'no disk e')
+    said_no(lambda: vm.qmp('block_resize', device='d', size=1 << 20),
+            'only grows')
+    assert os.stat(path).st_size == 4 << 20
+    vm.qmp('block_resize', node_name='d', size=8 << 20)
+    sound(vm)
+
+
 CLAIMS = [
     records_on_a_raw_image_are_whole,
     records_on_nbdkit_are_whole,
@@ -181,6 +227,8 @@ CLAIMS = [
     a_slow_nbd_server_is_drained_within_the_pause,
     the_report_says_which_disk_has_no_fence,
     the_image_is_locked_by_the_side_that_runs,
+    a_disk_that_was_made_larger_moves_with_its_size,
+    a_disk_is_not_resized_while_its_vm_moves,
     a_destination_without_the_disk_is_refused_by_name,
     an_image_that_is_missing_there_is_refused,
 ]

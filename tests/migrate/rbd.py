@@ -44,10 +44,10 @@ def ceph(*words):
     return json.JSONDecoder().raw_decode(done.stdout.decode().strip())[0]
 
 
-def make_image(host):
+def make_image(host, size='4M'):
     """An image of the claim's own: its name, and the option for --disk."""
     name = os.path.basename(host.dir)
-    subprocess.run(['rbd', 'create', '--size', '4M', name], check=True)
+    subprocess.run(['rbd', 'create', '--size', size, name], check=True)
     return name, f'rbd:rbd/{name}:conf={os.environ["CEPH_CONF"]},id=d'
 
 
@@ -123,6 +123,43 @@ def an_image_in_a_namespace_moves_with_its_new_size(host):
     there = host.listen('--disk', disk)
     moved(vm, there)
     goes_on(there)
+
+
+def reads():
+    """Operations that read something, of Ceph's one OSD so far."""
+    return ceph('ceph', 'tell', 'osd.0', 'perf', 'dump')['osd']['op_r']
+
+
+def copied_to_a_file_its_holes_are_not_read(host):
+    name, disk = make_image(host, '512M')
+    there = host.path('there')
+    with open(there, 'wb') as f:
+        f.truncate(512 << 20)
+    vm = boot(host, disk)
+    vm.qmp('stop')
+    b = host.listen('--disk', there + ',id=d')
+    before = reads()
+    report = vm.migrate(b.uri, copy_disk='d')
+    assert report['status'] == 'completed', report
+    # 4 MiB that hold data, and what librbd wants to know; not 512
+    assert reads() - before < 100, reads() - before
+    subprocess.run(['rbd', 'export', '--no-progress', name,
+                    host.path('here')], check=True)
+    subprocess.run(['cmp', host.path('here'), there], check=True)
+    b.qmp('cont')
+    goes_on(b)
+
+
+def copied_to_an_empty_image_under_load_it_is_not_read(host):
+    name, disk = make_image(host, '16G')
+    subprocess.run(['rbd', 'create', '--size', '16G', name + '2'], check=True)
+    vm = boot(host, disk)
+    before = reads()
+    b = host.listen('--disk', disk.replace(name, name + '2'))
+    moved(vm, b, copy_disk='d')
+    # the guest's own among them; each side has 16384 MiB
+    assert reads() - before < 8192, reads() - before
+    goes_on(b)
 
 
 def leave(vm):
@@ -226,6 +263,8 @@ CLAIMS = [
     a_user_with_a_key_of_his_own_may_move_it,
     without_a_key_it_is_refused_by_name,
     an_image_in_a_namespace_moves_with_its_new_size,
+    copied_to_a_file_its_holes_are_not_read,
+    copied_to_an_empty_image_under_load_it_is_not_read,
     a_refused_move_leaves_the_lock_where_it_was,
     a_live_holder_is_named_and_left_alone,
     a_killed_holder_is_blocklisted_and_its_lock_taken,

@@ -163,6 +163,24 @@ static void the_role_follows_the_vm(void **state)
 	assert_true(is(r, "role", "Secondary"));
 }
 
+static void a_resource_that_grew_is_used_to_its_end(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+	char text[512] = "some text", path[128];
+
+	open_active(r);
+	assert_int_equal(truncate(disk_path(&r->d, "image", path), 2 * SIZE), 0);
+	if (block_resize(r->d.blk, 2 * SIZE, &err))
+		fail_msg("%s", err.msg);
+	assert_int_equal(r->d.blk->size, 2 * SIZE);
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 2 * SIZE - 512, text, 512),
+			 0);
+	assert_int_equal(block_deactivate(r->d.blk, &err), 0);
+	assert_int_equal(block_activate(r->d.blk, &err), 0);
+	assert_int_equal(r->d.blk->size, 2 * SIZE);
+}
+
 static void a_killed_vmm_leaves_nobody_primary(void **state)
 {
 	struct rig *r = *state;
@@ -334,6 +352,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(the_role_follows_the_vm),
+		TEST(a_resource_that_grew_is_used_to_its_end),
 		TEST(a_killed_vmm_leaves_nobody_primary),
 		TEST(a_primary_peer_is_waited_for),
 		TEST(a_peer_that_stays_primary_is_not_joined),

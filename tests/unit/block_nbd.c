@@ -662,6 +662,204 @@ static void one_connection_lost_of_several_loses_no_request(void **state)
 	free(b);
 }
 
+static void a_disk_of_another_size_takes_another_server(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+
+	need("nbdkit");
+	start_nbdkit(r);
+	open_disk(r);
+	assert_int_equal(block_resize(r->d.blk, 2 * SIZE, &err), -ENOTSUP);
+	assert_non_null(strstr(err.msg, "what the server said"));
+	assert_int_equal(r->d.blk->size, SIZE);
+}
+
+/* 8 MiB: 192 KiB of data in it, at 1 MiB and in the last sector. */
+static const char map_of_data[] =
+	"................###............................................."
+	"...............................................................#";
+
+static void write_data(struct rig *r)
+{
+	static uint8_t buf[160 * KIB];
+	int fd = open(r->image, O_WRONLY);
+
+	memset(buf, 5, sizeof(buf));
+	assert_int_equal(pwrite(fd, buf, sizeof(buf), MIB), sizeof(buf));
+	assert_int_equal(pwrite(fd, buf, 512, SIZE - 512), 512);
+	close(fd);
+}
+
+static void expect_map(struct rig *r, const char *want)
+{
+	char map[SIZE / (64 * KIB) + 1];
+
+	assert_string_equal(disk_map(&r->d, map), want);
+}
+
+static void nbdkit_tells_its_holes(void **state)
+{
+	struct rig *r = *state;
+
+	need("nbdkit");
+	write_data(r);
+	start_nbdkit(r);
+	open_disk(r);
+	expect_map(r, map_of_data);
+}
+
+static void qemu_nbd_tells_its_holes(void **state)
+{
+	struct rig *r = *state;
+
+	need("qemu-nbd");
+	write_data(r);
+	start_qemu_nbd(r, false);
+	open_disk(r);
+	expect_map(r, map_of_data);
+}
+
+static void expect_all_data(struct rig *r)
+{
+	char want[SIZE / (64 * KIB) + 1] = { 0 };
+
+	memset(want, '#', sizeof(want) - 1);
+	open_disk(r);
+	expect_map(r, want);
+	assert_int_equal(r->d.lost, 0);
+}
+
+static void a_server_that_knows_no_holes_has_none(void **state)
+{
+	struct rig *r = *state;
+	char file[160];
+	char *argv[] = {
+		(char[]){ "nbdkit" }, (char[]){ "-f" }, (char[]){ "--no-sr" },
+		(char[]){ "file" }, file, NULL
+	};
+
+	need("nbdkit");
+	snprintf(file, sizeof(file), "file=%s", r->image);
+	start(r, argv);
+	expect_all_data(r);
+}
+
+static void a_server_that_fails_to_tell_has_no_holes(void **state)
+{
+	struct rig *r = *state;
+	char *argv[] = {
+		(char[]){ "nbdkit" }, (char[]){ "-f" },
+		(char[]){ "--filter=error" }, (char[]){ "memory" },
+		(char[]){ "8M" }, (char[]){ "error-extents-rate=1" }, NULL
+	};
+
+	need("nbdkit");
+	start(r, argv);
+	expect_all_data(r);
+}
+
+/* One that lies in between two pieces, or is smaller, is none. */
+static void a_hole_of_less_than_a_piece_is_none(void **state)
+{
+	struct rig *r = *state;
+	char *argv[] = {
+		(char[]){ "nbdkit" }, (char[]){ "-f" }, (char[]){ "eval" },
+		(char[]){ "get_size=echo 256K" }, (char[]){ "pread=false" },
+		(char[]){ "pwrite=false" },
+		(char[]){ "can_extents=exit 0" },
+		(char[]){ "extents=echo 0 100000 hole,zero; echo 100000 31072; echo 131072 32256 hole,zero; echo 163328 512 hole; echo 163840 98304 zero" },
+		NULL
+	};
+	char map[5];
+
+	need("nbdkit");
+	start(r, argv);
+	open_disk(r);
+	assert_string_equal(disk_map(&r->d, map), ".##.");
+}
+
+static void a_map_waits_for_a_lost_server(void **state)
+{
+	struct rig *r = *state;
+	unsigned long map[2] = { 0 };
+	struct disk_io io;
+
+	need("nbdkit");
+	write_data(r);
+	start_nbdkit(r);
+	open_disk(r);
+	kill(r->server, SIGSTOP);
+	waitpid(r->server, NULL, WUNTRACED);
+	disk_submit(&r->d, &io, BLOCK_MAP, 0, map, SIZE);
+	stop(r, SIGKILL);
+	disk_until(&r->d, is_lost, r);
+	assert_false(io.finished);
+	start_nbdkit(r);
+	assert_int_equal(disk_wait(&r->d, &io), 0);
+	assert_int_equal(map[0], 7ul << 16);
+}
+
+/* One that is durable when it is done. */
+static int write_through(struct rig *r, uint64_t offset, void *buf,
+			 uint64_t len)
+{
+	struct disk_io io = {
+		.iov = { buf, len },
+		.req = { .op = BLOCK_WRITE, .fua = true, .offset = offset,
+			 .len = len, .iov = &io.iov, .niov = 1 },
+	};
+
+	disk_submit_own(&r->d, &io);
+	return disk_wait(&r->d, &io);
+}
+
+/* How many lines of the server's log have @word. */
+static unsigned int logged(struct rig *r, const char *word)
+{
+	char path[128], line[512];
+	unsigned int n = 0;
+	FILE *f = fopen(disk_path(&r->d, "log", path), "r");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += !!strstr(line, word);
+	fclose(f);
+	return n;
+}
+
+static void a_durable_write_is_one_command(void **state)
+{
+	struct rig *r = *state;
+	uint8_t buf[4096] = { 1 };
+
+	need("nbdkit");
+	start_logging(r, "--filter=multi-conn", "multi-conn-mode=disable");
+	open_disk(r);
+	assert_int_equal(write_through(r, 0, buf, sizeof(buf)), 0);
+	assert_int_equal(logged(r, "fua=1"), 1);
+	assert_int_equal(logged(r, " Flush id="), 0);
+}
+
+/* All its pieces, then a flush. */
+static void a_server_that_can_t_write_through_is_flushed(void **state)
+{
+	struct rig *r = *state;
+	size_t len = 3 * MIB;
+	char *buf = calloc(1, len);
+
+	need("nbdkit");
+	/* by default that takes it away */
+	start_logging(r, "--filter=fua", "cache=default");
+	open_disk(r);
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 0, buf, 512), 0);
+	assert_int_equal(logged(r, " Flush id="), 0);
+	assert_int_equal(write_through(r, 512, buf, len), 0);
+	assert_int_equal(logged(r, "fua=1"), 0);
+	assert_int_equal(logged(r, " Flush id="), 1);
+	free(buf);
+}
+
 static void a_request_made_while_lost_waits(void **state)
 {
 	struct rig *r = *state;
@@ -762,6 +960,15 @@ int main(void)
 		TEST(one_connection_where_no_more_is_offered),
 		TEST(a_server_with_room_for_one_client_is_enough),
 		TEST(one_connection_lost_of_several_loses_no_request),
+		TEST(a_disk_of_another_size_takes_another_server),
+		TEST(nbdkit_tells_its_holes),
+		TEST(qemu_nbd_tells_its_holes),
+		TEST(a_server_that_knows_no_holes_has_none),
+		TEST(a_server_that_fails_to_tell_has_no_holes),
+		TEST(a_hole_of_less_than_a_piece_is_none),
+		TEST(a_map_waits_for_a_lost_server),
+		TEST(a_durable_write_is_one_command),
+		TEST(a_server_that_can_t_write_through_is_flushed),
 		TEST(a_request_made_while_lost_waits),
 		TEST(a_server_that_stays_away_fails_requests_until_it_is_back),
 		TEST(a_disk_that_was_given_up_can_be_left),

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "tests/lib/disk.h"
+#include "vmm/disk.h"
 
 #define SIZE (4 * MIB)
 
@@ -174,6 +175,134 @@ static void discard_gives_space_back(void **state)
 	stat(path, &after);
 	disk_exit(&d);
 	assert_true(after.st_blocks < before.st_blocks);
+}
+
+static void an_image_tells_its_holes(void **state)
+{
+	uint8_t buf[512] = { 1 };
+	char path[128], map[20];
+	struct error err = ERROR_INIT;
+	struct disk d;
+
+	disk_init(&d);
+	disk_image(&d, "image", 19 * VM_DISK_PIECE - 512, path);
+	if (disk_open(&d, &(struct block_options){ .uri = path }, &err) ||
+	    block_activate(d.blk, &err))
+		fail_msg("%s", err.msg);
+	assert_string_equal(disk_map(&d, map), "...................");
+	for (uint64_t i = 1; i < 16; i += 2)
+		assert_int_equal(disk_do(&d, BLOCK_WRITE, i * VM_DISK_PIECE +
+					 4096, buf, 512), 0);
+	assert_string_equal(disk_map(&d, map), ".#.#.#.#.#.#.#.#...");
+	disk_exit(&d);
+}
+
+/* More of them than are looked for in one turn of the loop. */
+static void an_image_grows_and_is_used_to_its_end(void **state)
+{
+	struct error err = ERROR_INIT;
+	uint8_t buf[512] = { 3 };
+	struct stat st;
+	char path[128];
+	struct disk d;
+
+	disk_init(&d);
+	open_disk(&d, false, false);
+	assert_int_equal(block_resize(d.blk, SIZE + 4096, &err), 0);
+	assert_int_equal(disk_do(&d, BLOCK_WRITE, SIZE + 3584, buf, 512), 0);
+	assert_int_equal(stat(disk_path(&d, "image", path), &st), 0);
+	assert_int_equal(st.st_size, SIZE + 4096);
+	/* it is the machine's disk from now on */
+	assert_int_equal(block_deactivate(d.blk, &err), 0);
+	assert_int_equal(block_resize(d.blk, 2 * SIZE, &err), -ENODEV);
+	assert_int_equal(block_activate(d.blk, &err), 0);
+	assert_int_equal(d.blk->size, SIZE + 4096);
+	disk_exit(&d);
+}
+
+static void an_image_that_others_made_larger_is_not_cut(void **state)
+{
+	struct error err = ERROR_INIT;
+	char path[128];
+	struct disk d;
+
+	disk_init(&d);
+	open_disk(&d, false, false);
+	assert_int_equal(truncate(disk_path(&d, "image", path), 3 * SIZE), 0);
+	assert_int_equal(block_resize(d.blk, 2 * SIZE, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "take it as it is"));
+	error_clear(&err);
+	assert_int_equal(d.blk->size, SIZE);
+	assert_int_equal(block_resize(d.blk, 3 * SIZE, &err), 0);
+	assert_int_equal(d.blk->size, 3 * SIZE);
+	disk_exit(&d);
+}
+
+/* Pages of the image that only the page cache has; UINT64_MAX: unknown. */
+static uint64_t dirty_pages(struct disk *d)
+{
+	uint64_t range[2] = { 0, SIZE }, stat[5] = { 0 };	/* cachestat(2) */
+	char path[128];
+	int fd = open(disk_path(d, "image", path), O_RDONLY);
+	long ret = syscall(451, fd, range, stat, 0);
+
+	close(fd);
+	return ret ? UINT64_MAX : stat[1] + stat[2];
+}
+
+static int write_sector(struct disk *d, bool fua)
+{
+	static uint8_t buf[512];
+	struct disk_io io = {
+		.iov = { buf, sizeof(buf) },
+		.req = { .op = BLOCK_WRITE, .fua = fua, .len = sizeof(buf),
+			 .iov = &io.iov, .niov = 1 },
+	};
+
+	disk_submit_own(d, &io);
+	return disk_wait(d, &io);
+}
+
+static void a_durable_write_leaves_nothing_in_the_page_cache(void **state)
+{
+	struct disk d;
+	uint64_t before;
+
+	open_disk(&d, false, false);
+	assert_int_equal(write_sector(&d, false), 0);
+	before = dirty_pages(&d);
+	if (before == UINT64_MAX || !before) {
+		print_message("SKIP this kernel does not tell what is dirty\n");
+		disk_exit(&d);
+		skip();
+	}
+	assert_int_equal(write_sector(&d, true), 0);
+	assert_int_equal(dirty_pages(&d), 0);
+	disk_exit(&d);
+}
+
+static void many_holes_are_told_in_parts(void **state)
+{
+	uint64_t n = 1000, i;
+	char path[128], map[1001];
+	struct error err = ERROR_INIT;
+	struct disk d;
+	int fd;
+
+	disk_init(&d);
+	disk_image(&d, "image", n * VM_DISK_PIECE, path);
+	fd = open(path, O_WRONLY);
+	for (i = 0; i < n; i += 2)
+		assert_int_equal(pwrite(fd, "1", 1, (off_t)(i * VM_DISK_PIECE)),
+				 1);
+	close(fd);
+	if (disk_open(&d, &(struct block_options){ .uri = path }, &err) ||
+	    block_activate(d.blk, &err))
+		fail_msg("%s", err.msg);
+	disk_map(&d, map);
+	for (i = 0; i < n; i++)
+		assert_int_equal(map[i], i % 2 ? '.' : '#');
+	disk_exit(&d);
 }
 
 static void a_request_beyond_the_end_is_refused_from_the_loop(void **state)
@@ -341,6 +470,11 @@ int main(void)
 		cmocka_unit_test(write_zeroes_reads_as_zero),
 		cmocka_unit_test(write_zeroes_may_punch_holes),
 		cmocka_unit_test(discard_gives_space_back),
+		cmocka_unit_test(an_image_tells_its_holes),
+		cmocka_unit_test(a_durable_write_leaves_nothing_in_the_page_cache),
+		cmocka_unit_test(many_holes_are_told_in_parts),
+		cmocka_unit_test(an_image_grows_and_is_used_to_its_end),
+		cmocka_unit_test(an_image_that_others_made_larger_is_not_cut),
 		cmocka_unit_test(a_request_beyond_the_end_is_refused_from_the_loop),
 		cmocka_unit_test(an_offset_that_wraps_is_refused),
 		cmocka_unit_test(a_readonly_disk_refuses_writes),

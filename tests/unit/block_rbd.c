@@ -269,6 +269,102 @@ static void a_new_size_is_seen(void **state)
 	disk_until(&r->d, has_grown, r);
 }
 
+static void an_image_grows_and_is_used_to_its_end(void **state)
+{
+	struct rig *r = *state;
+	struct error err = ERROR_INIT;
+	uint8_t buf[512] = { 3 };
+	uint64_t start;
+
+	make_image("larger");
+	open_image(r, "larger");
+	start = now_ns();
+	assert_int_equal(block_resize(r->d.blk, 2 * SIZE, &err), 0);
+	print_message("# in %llu us\n",
+		      (unsigned long long)(now_ns() - start) / 1000);
+	assert_int_equal(r->d.blk->size, 2 * SIZE);
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 2 * SIZE - 512, buf, 512),
+			 0);
+	/* by others meanwhile */
+	command("rbd resize --no-progress --size 32M larger");
+	assert_true(block_resize(r->d.blk, 3 * SIZE, &err) < 0);
+}
+
+/* Of objects of 4 MiB, where whole objects are told, and smaller ones. */
+static void an_image_tells_its_holes(void **state)
+{
+	struct rig *r = *state;
+	char map[2 * 64 + 1], want[2 * 64 + 1] = { 0 };
+	uint8_t buf[512] = { 7 };
+
+	make_image("holes");
+	open_image(r, "holes");
+	memset(want, '.', 128);
+	assert_string_equal(disk_map(&r->d, map), want);
+	/* not flushed: librbd may still have it */
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 6 * MIB, buf, 512), 0);
+	memset(want + 64, '#', 64);
+	assert_string_equal(disk_map(&r->d, map), want);
+	command("rbd snap create --no-progress holes@then");
+	assert_int_equal(disk_do(&r->d, BLOCK_DISCARD, 4 * MIB, NULL, 4 * MIB),
+			 0);
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 0, buf, 512), 0);
+	disk_map(&r->d, map);
+	assert_int_equal(map[0], '#');
+}
+
+static void without_an_object_map_it_tells_them_too(void **state)
+{
+	struct rig *r = *state;
+	uint8_t buf[512] = { 7 };
+	char map[2 * 64 + 1];
+
+	need_ceph();
+	command("rbd create --size 8M --image-feature layering,exclusive-lock "
+		"--object-size 1M --stripe-unit 64K --stripe-count 3 slow");
+	open_image(r, "slow");
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 64 * KIB, buf, 512), 0);
+	disk_map(&r->d, map);
+	assert_int_equal(map[0], '.');
+	assert_int_equal(map[1], '#');
+	assert_int_equal(map[127], '.');
+}
+
+static void a_disk_can_be_closed_while_it_looks_for_holes(void **state)
+{
+	struct rig *r = *state;
+	unsigned long map[2] = { 0 };
+	struct disk_io io;
+
+	make_image("closed");
+	open_image(r, "closed");
+	disk_submit(&r->d, &io, BLOCK_MAP, 0, map, SIZE);
+	block_close(r->d.blk);
+	r->d.blk = NULL;
+	loop_run_once(&r->d.loop, 0);
+	assert_false(io.finished);
+}
+
+/* What it has from its parent is no hole. */
+static void a_clone_is_not_all_hole(void **state)
+{
+	struct rig *r = *state;
+	uint8_t buf[512] = { 7 };
+	char map[2 * 64 + 1];
+
+	make_image("parent");
+	open_image(r, "parent");
+	assert_int_equal(disk_do(&r->d, BLOCK_WRITE, 5 * MIB, buf, 512), 0);
+	block_close(r->d.blk);
+	r->d.blk = NULL;
+	command("rbd snap create --no-progress parent@then && "
+		"rbd clone --rbd-default-clone-format 2 parent@then child");
+	open_image(r, "child");
+	disk_map(&r->d, map);
+	assert_int_equal(map[0], '.');
+	assert_int_equal(map[80], '#');
+}
+
 static void an_image_of_another_size_is_refused(void **state)
 {
 	struct error err = ERROR_INIT;
@@ -335,6 +431,11 @@ int main(void)
 		TEST(a_lock_that_is_held_is_refused_with_its_holder),
 		TEST(who_was_shut_out_can_t_write),
 		TEST(a_new_size_is_seen),
+		TEST(an_image_grows_and_is_used_to_its_end),
+		TEST(an_image_tells_its_holes),
+		TEST(without_an_object_map_it_tells_them_too),
+		TEST(a_clone_is_not_all_hole),
+		TEST(a_disk_can_be_closed_while_it_looks_for_holes),
 		TEST(an_image_of_another_size_is_refused),
 		TEST(a_namespace_has_its_own_images),
 		TEST(a_snapshot_is_read_as_it_was),

@@ -272,6 +272,58 @@ static void what_was_there_before_is_gone(void **state)
 	rig_exit(&r);
 }
 
+/* As soon as it is said to be a hole. */
+static void write_into_hole(struct mem_disk *m)
+{
+	guest_writes(m, 2 * MIB - 512, 512, 9);
+	guest_writes(m, 512, 512, 9);
+}
+
+static void a_write_into_a_hole_just_found_is_not_lost(void **state)
+{
+	struct rig r;
+
+	rig_init(&r, 1);
+	r.from.disk[0].hole_end = 3 * MIB;
+	r.from.disk[0].mapped = write_into_hole;
+	rig_start(&r);
+	assert_int_equal(copied(&r), DISK_SEND_MIRRORED);
+	finish(&r);
+	expect_equal(&r);
+	assert_int_equal(r.to.disk[0].data[512], 9);
+	rig_exit(&r);
+}
+
+static void a_hole_is_not_zeroed_where_there_is_one(void **state)
+{
+	struct rig r;
+
+	rig_init(&r, 1);
+	r.from.disk[0].hole_end = 3 * MIB;
+	r.to.disk[0].hole_end = 3 * MIB;
+	fill(&r.to.disk[0], 3 * MIB, SIZE);
+	r.to.disk[0].d.overwrite = true;
+	rig_start(&r);
+	assert_int_equal(copied(&r), DISK_SEND_MIRRORED);
+	finish(&r);
+	expect_equal(&r);
+	/* 3 to 8 MiB, a read of the source each, and what is left */
+	assert_int_equal(r.to.disk[0].zeroes, 6);
+	assert_int_equal(r.to.disk[0].reads, 0);
+	rig_exit(&r);
+}
+
+static void an_empty_disk_that_knows_so_is_not_read(void **state)
+{
+	struct rig r;
+
+	rig_init(&r, 1);
+	r.to.disk[0].hole_end = 8 * MIB;
+	assert_int_equal(rig_open(&r), 0);
+	assert_int_equal(r.to.disk[0].reads, 1);
+	rig_exit(&r);
+}
+
 /* -- what is refused */
 
 static void every_reason_to_refuse_is_told(void **state)
@@ -473,6 +525,9 @@ int main(void)
 			mirrored_a_write_is_over_when_both_sides_have_it),
 		cmocka_unit_test(holes_and_zeroes_cost_nothing),
 		cmocka_unit_test(what_was_there_before_is_gone),
+		cmocka_unit_test(a_write_into_a_hole_just_found_is_not_lost),
+		cmocka_unit_test(a_hole_is_not_zeroed_where_there_is_one),
+		cmocka_unit_test(an_empty_disk_that_knows_so_is_not_read),
 		cmocka_unit_test(every_reason_to_refuse_is_told),
 		cmocka_unit_test(a_read_only_disk_is_refused),
 		cmocka_unit_test(a_byte_that_differs_is_found_by_verify),

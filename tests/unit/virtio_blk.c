@@ -240,6 +240,59 @@ static void driver_without_flush_gets_writethrough(void **state)
 	guest_destroy(g);
 }
 
+static void set_writeback(struct guest *g, uint8_t on)
+{
+	fake_write(&g->env.mmio, GUEST_MMIO + VIRTIO_MMIO_CONFIG + CFG(wce),
+		   1, on);
+}
+
+static void writethrough_needs_no_flush_where_the_disk_can_fua(void **state)
+{
+	char backend[] = "mem:1048576,fua";
+	struct guest *g = boot(backend, ALL);
+	struct mem_block *m = mem_block_last();
+
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, 0, 512),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(m->fuas, 0);
+	set_writeback(g, 0);
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, 0, 512),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(m->fuas, 1);
+	assert_int_equal(m->count[BLOCK_FLUSH], 0);
+	/* what it can't do for zeroes */
+	assert_int_equal(range(g, VIRTIO_BLK_T_WRITE_ZEROES, 0, 4, 1),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(m->count[BLOCK_FLUSH], 1);
+	set_writeback(g, 1);
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, 0, 512),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(m->fuas, 1);
+	assert_int_equal(m->count[BLOCK_FLUSH], 1);
+	guest_destroy(g);
+}
+
+/* The disk was not told; the guest may count on it. */
+static void write_under_way_when_writeback_ends_is_flushed(void **state)
+{
+	char backend[] = "mem:1048576,fua";
+	struct guest *g = boot(backend, ALL);
+	struct mem_block *m = mem_block_last();
+
+	m->hold = true;
+	add(g, VIRTIO_BLK_T_OUT, 0, 512);
+	guest_notify(g, 0);
+	guest_settle(g);
+	assert_int_equal(m->count[BLOCK_WRITE], 1);
+	set_writeback(g, 0);
+	mem_block_release(m);
+	guest_settle(g);
+	assert_int_equal(status_of(g), VIRTIO_BLK_S_OK);
+	assert_int_equal(m->fuas, 0);
+	assert_int_equal(m->count[BLOCK_FLUSH], 1);
+	guest_destroy(g);
+}
+
 static void readonly_is_offered_and_kept(void **state)
 {
 	struct guest *g = guest_boot("godwit,virtio-blk", readonly_props, NULL,
@@ -454,6 +507,53 @@ static void new_size_is_told_by_an_interrupt(void **state)
 
 static void nobody(void *arg)
 {
+}
+
+static void disk_made_larger_is_told_and_used(void **state)
+{
+	struct guest *g = *state;
+	struct vm_disk *d = g->dev->class->disk(g->dev);
+	unsigned int before = guest_pulses(g);
+	struct error err = ERROR_INIT;
+
+	assert_int_equal(vm_disk_resize(d, DISK + 4096, &err), 0);
+	assert_int_equal(d->size, DISK + 4096);
+	assert_int_equal(config(g, CFG(capacity), 4), SECTORS + 8);
+	assert_int_equal(guest_pulses(g), before + 1);
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, SECTORS + 7, 512),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(request(g, VIRTIO_BLK_T_OUT, SECTORS + 8, 512),
+			 VIRTIO_BLK_S_IOERR);
+	/* it is so already */
+	before = guest_pulses(g);
+	assert_int_equal(vm_disk_resize(d, DISK + 4096, &err), 0);
+	assert_int_equal(guest_pulses(g), before);
+}
+
+static void expect_no_resize(struct guest *g, uint64_t size, const char *why)
+{
+	struct vm_disk *d = g->dev->class->disk(g->dev);
+	unsigned int before = guest_pulses(g);
+	struct error err = ERROR_INIT;
+
+	assert_true(vm_disk_resize(d, size, &err) < 0);
+	assert_non_null(strstr(err.msg, why));
+	assert_int_equal(config(g, CFG(capacity), 4), SECTORS);
+	assert_int_equal(guest_pulses(g), before);
+}
+
+static void disk_is_not_made_smaller_nor_while_it_is_copied(void **state)
+{
+	struct guest *g = *state;
+	struct vm_disk *d = g->dev->class->disk(g->dev);
+	struct error err = ERROR_INIT;
+
+	expect_no_resize(g, DISK - 512, "only grows");
+	expect_no_resize(g, DISK + 1, "a multiple of 512");
+	expect_no_resize(g, 0, "a multiple of 512");
+	assert_int_equal(vm_disk_track(d, nobody, NULL, &err), 0);
+	expect_no_resize(g, DISK * 2, "is being copied");
+	vm_disk_untrack(d);
 }
 
 /* What was copied when it was small has no marks for the rest. */
@@ -699,6 +799,8 @@ int main(void)
 		T(discard_reaches_the_backend),
 		T(write_zeroes_passes_unmap_on),
 		T(writethrough_flushes_each_write),
+		cmocka_unit_test(writethrough_needs_no_flush_where_the_disk_can_fua),
+		cmocka_unit_test(write_under_way_when_writeback_ends_is_flushed),
 		cmocka_unit_test(driver_without_flush_gets_writethrough),
 		cmocka_unit_test(readonly_is_offered_and_kept),
 		cmocka_unit_test(bare_backend_offers_no_more_than_it_can),
@@ -724,6 +826,8 @@ int main(void)
 		T(request_of_before_a_reset_is_not_told),
 		T(loop_that_looks_needs_no_notification),
 		T(new_size_is_told_by_an_interrupt),
+		T(disk_made_larger_is_told_and_used),
+		T(disk_is_not_made_smaller_nor_while_it_is_copied),
 		T(disk_that_grows_while_it_is_copied_is_marked_within_bounds),
 		T(lost_disk_is_reported),
 		T(state_round_trips),
