@@ -116,7 +116,7 @@ POSTCOPY = {
     'PAGE': ('PAGE', 'COMMITTING', 'FETCHING', it_lacks_a_page),
     'PAGES': ('PAGES', 'SERVING', 'FETCHING', None, 'RUNNING'),
     'ROUND': ('ROUND', 'SERVING', 'FETCHING', None, 'RUNNING'),
-    'DEAD': ('DEAD', 'SERVING', 'BROKEN', vm_is_ended),
+    'DEAD': ('DEAD', 'SERVING', 'BROKEN', vm_is_ended, 'RUNNING'),
     'FETCHED': ('FETCHED', 'SERVING', 'LINGERING'),
     'BYE': ('BYE', 'COMPLETED', 'LINGERING'),
     'ASKED': ('QUERY', 'SEVERED', 'SEVERED', memory_is_cut_off),

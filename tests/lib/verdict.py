@@ -97,6 +97,8 @@ def who_runs(case):
                if not waits(case, vm) and vm.running()]
     if len(running) == 2:
         raise Doubled('both run')
+    if running == [case.a] and 'RUNNING' in case.seen:
+        raise Doubled('it runs here again, and it ran there')
     if running:
         return 'source' if running[0] is case.a else 'destination'
     if waits(case, case.a) or waits(case, case.b):
