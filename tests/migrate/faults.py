@@ -99,7 +99,7 @@ SAMPLE = ((h.kill_source, 'PAGES'), (h.kill_source, 'PREPARED'),
           (h.kill_destination, 'post-copy WANT'),
           (h.cut, 'post-copy RUNNING'), (h.corrupt, 'post-copy PAGE'),
           (h.truncate, 'post-copy LACKS'), (h.kill_destination, 'local GO'),
-          (h.cut, 'copy-disk MIRROR'))
+          (h.cut, 'copy-disk LAST'))
 
 
 def claims():
