@@ -307,6 +307,8 @@ void destination_break(void *ctx)
 		destination_part(&d->control);
 	}
 	cut_all(d);
+	/* what the guest has asked of devices is not looked at any more */
+	(void)!d->ops->quiesce(d->vm, now_ns(), &ignored);
 	ram_fetch_abandon(&d->fetch);
 	d->ops->pause(d->vm, VM_INTERNAL_ERROR);
 	d->ops->hold(d->vm, false);
