@@ -14,7 +14,7 @@ import threading
 
 import harm
 from godwit import GUESTS, LIMIT, Skip, until
-from proxy import CUT, Cut, Proxy
+from proxy import CUT, Proxy
 
 RECORDS = 'count=0 every=8 sectors=8 span=64 mem=1'
 DISK_MIB = 4
@@ -40,10 +40,11 @@ WAYS = {
 # -- what brings a migration to the point, if it does not come by itself
 
 def links_break(case, link, direction, kind, whole):
-    if kind != 'PREPARED' or case.begun:
+    """GO is said, and does not get there."""
+    if kind != 'GO' or case.begun:
         return whole
     case.begun = True
-    return Cut(whole)
+    return CUT
 
 
 def user_cancels(case, link, direction, kind, whole):
