@@ -94,6 +94,9 @@ static void source_notice(struct instance *inst,
 
 	log_info(&inst->log, "migration: %s",
 		 migration_stage_name(stats->stage));
+	if (!over && stats->postcopy.link == MIGRATION_LINK_LOST)
+		log_warn(&inst->log, "post-copy: the link was lost, and the VM waits at %s for memory that is here: `godwit migrate --recover %s` goes on: %s",
+			 inst->uri, inst->name, stats->postcopy.lost.msg);
 	if (over) {
 		tell(inst, stats);
 		inst->source_over = true;
@@ -189,6 +192,8 @@ int instance_recover(struct instance *inst, const char *uri, struct error *err)
 	if (!inst->source)
 		return error_set(err, EINVAL, "nothing to recover: this VM is not being moved");
 	ret = migration_source_recover(inst->source, uri, err);
+	if (ret == 0)
+		inst->source_over = false;
 	if (ret == 0 && uri) {
 		char *copy = strdup(uri);
 

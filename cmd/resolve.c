@@ -123,13 +123,24 @@ static int run_here(struct case_file *f, struct error *err)
 	return record_remove(f->dir, &f->record, err);
 }
 
+/* Has it been started there without all of its memory? */
+static bool follows(const struct case_file *f, const json_t *now)
+{
+	const json_t *job = json_object_get(now, "x-job");
+
+	return !strncmp(client_str(now, "status"), "postcopy", 8) ||
+	       (f->answer == MIGRATION_RUNS_THERE &&
+		!strcmp(client_str(job, "type"), "post-copy") &&
+		!strcmp(client_str(job, "outcome"), "unknown"));
+}
+
 /* In post-copy there is nothing to settle: it runs there, and needs this side. */
 static int check_following(struct case_file *f, struct error *err)
 {
 	json_t *now = NULL;
 	bool following = f->client &&
 		!client_call(f->client, "query-migrate", NULL, &now, err) &&
-		!strncmp(client_str(now, "status"), "postcopy", 8);
+		follows(f, now);
 
 	json_decref(now);
 	error_clear(err);

@@ -82,7 +82,8 @@ void destination_memory_is_here(struct migration_destination *d)
 		return;
 	set_link(d, MIGRATION_LINK_UP);
 	/* the receivers know what is missing: they go first */
-	ram_recv_exit(&d->ram);
+	if (d->ram_ready)
+		ram_recv_exit(&d->ram);
 	d->ram_ready = false;
 	ram_fetch_finish(&d->fetch);
 }
@@ -228,6 +229,14 @@ static bool receive(struct migration_destination *d)
 	return false;
 }
 
+/* Its vCPUs need not rest any more. */
+static unsigned int let_go(struct migration_destination *d, unsigned int event)
+{
+	d->ops->hold(d->vm, false);
+	return event;
+}
+
+/* It may be that the last page came, and the source's last word did not. */
 unsigned int destination_severed(void *ctx)
 {
 	struct migration_destination *d = ctx;
@@ -236,6 +245,8 @@ unsigned int destination_severed(void *ctx)
 	d->ops->hold(d->vm, true);
 	for (;;) {
 		cut_all(d);
+		if (!ram_fetch_missing(&d->fetch))
+			return let_go(d, DESTINATION_EV_FETCHED);
 		set_link(d, MIGRATION_LINK_LOST);
 		destination_tell(d);
 		log_warn(&d->cfg.log, "post-copy: the link was lost, %llu KiB of memory are missing: `godwit migrate --recover` on the other side goes on: %s",
@@ -250,12 +261,13 @@ unsigned int destination_severed(void *ctx)
 		if (resume(d) == 0)
 			break;
 	}
-	d->ops->hold(d->vm, false);
+	log_info(&d->cfg.log, "post-copy: the link is back, %llu KiB of memory are missing",
+		 (unsigned long long)(ram_fetch_missing(&d->fetch) / KIB));
 	destination_keep_door(d);
 	pthread_mutex_lock(&d->progress.lock);
 	d->progress.now.postcopy.recoveries++;
 	pthread_mutex_unlock(&d->progress.lock);
-	return DESTINATION_EV_RECOVERED;
+	return let_go(d, DESTINATION_EV_RECOVERED);
 }
 
 /*
@@ -277,6 +289,8 @@ void destination_break(void *ctx)
 		destination_part(&d->control);
 	}
 	cut_all(d);
+	/* what the guest has asked of devices is not looked at any more */
+	(void)!d->ops->quiesce(d->vm, now_ns(), &ignored);
 	ram_fetch_abandon(&d->fetch);
 	d->ops->pause(d->vm, VM_INTERNAL_ERROR);
 	d->ops->hold(d->vm, false);

@@ -473,13 +473,33 @@ void ram_fetch_finish(struct ram_fetch *rf)
 	free_all(rf);
 }
 
+/* Who waits for a page finds none. What is there stays: a request that was
+ * under way is completed in it. */
+static void forbid_missing(const struct ram_fetch *rf, unsigned int r)
+{
+	const struct memory_region *region = &rf->mem->region[r];
+	uint64_t pages = region->range.size >> PAGE_SHIFT, n;
+	int ret = 0;
+
+	for (uint64_t first = 0; first < pages && ret == 0; first += n + 1) {
+		for (n = 0; first + n < pages &&
+			    is_missing(rf, r, first + n);)
+			n++;
+		if (n)
+			ret = mprotect(region->host + (first << PAGE_SHIFT),
+				       n << PAGE_SHIFT, PROT_NONE);
+	}
+	/* more pieces than the kernel keeps */
+	if (ret)
+		mprotect(region->host, region->range.size, PROT_NONE);
+}
+
 void ram_fetch_abandon(struct ram_fetch *rf)
 {
 	if (!rf->mem)
 		return;
 	for (unsigned int r = 0; r < rf->mem->nregions &&
 				 atomic_load(&rf->nmissing); r++)
-		mprotect(rf->mem->region[r].host,
-			 rf->mem->region[r].range.size, PROT_NONE);
+		forbid_missing(rf, r);
 	ram_fetch_finish(rf);
 }

@@ -276,17 +276,35 @@ static void clean_up(struct migration_source *s)
 	channel_close(&s->control);
 }
 
+/* What the other side may need, whoever it is that runs the VM. */
+static bool is_needed(const struct migration_source *s, unsigned int final)
+{
+	return final == SOURCE_UNKNOWN && s->postcopy;
+}
+
+static unsigned int run_machine(struct migration_source *s)
+{
+	struct machine machine = source_machine;
+
+	if (s->again)
+		machine.start = SOURCE_ASKING;
+	return machine_run(&machine, s, entered);
+}
+
 static void *source_thread(void *arg)
 {
 	struct migration_source *s = arg;
-	unsigned int final = machine_run(&source_machine, s, entered);
+	unsigned int final = run_machine(s);
 	bool failed = final != SOURCE_COMPLETED;
 
 	pthread_mutex_lock(&s->progress.lock);
 	s->progress.now.wire_bytes = source_wire_bytes(s) +
 				     source_disk_bytes(s);
 	pthread_mutex_unlock(&s->progress.lock);
-	clean_up(s);
+	if (is_needed(s, final))
+		source_cut(s);
+	else
+		clean_up(s);
 	if (final != SOURCE_UNKNOWN && final != SOURCE_STRANDED &&
 	    final != SOURCE_BROKEN)
 		record_done(&s->record);
@@ -294,6 +312,7 @@ static void *source_thread(void *arg)
 		error_set(&s->err, EIO, "migration: no edge in the table");
 	pthread_mutex_lock(&s->lock);
 	s->over = true;
+	s->needed = is_needed(s, final);
 	pthread_mutex_unlock(&s->lock);
 	migration_progress_end(&s->progress, outcome_of(final),
 			       failed ? &s->err : NULL);
@@ -430,29 +449,29 @@ void migration_source_wait(struct migration_source *s)
 	s->joined = true;
 }
 
-int migration_source_take_back(struct migration_source *s, struct error *err)
+/* It is not known where the VM runs, and the link may be back. */
+int source_ask_again(struct migration_source *s, struct error *err)
 {
-	int ret = 0;
-
 	migration_source_wait(s);
-	if (s->ops->get_state(s->cfg.vm) != VM_FINISH_MIGRATE)
-		return error_set(err, EINVAL,
-				 "nothing to take back: the VM is not held by a migration");
-	if (s->deactivated)
-		ret = s->ops->activate(s->cfg.vm, err);
-	if (ret < 0)
-		return ret;
-	s->deactivated = false;
-	ret = s->ops->run(s->cfg.vm, err);
-	if (ret == 0)
-		migration_source_settled(s);
-	return ret;
+	s->over = s->needed = s->joined = false;
+	s->again = true;
+	s->ask_deadline = 0;
+	error_clear(&s->err);
+	migration_progress_stage(&s->progress, MIGRATION_STAGE_COMMITMENT);
+	migration_progress_end(&s->progress, MIGRATION_GOING_ON, NULL);
+	if (!pthread_create(&s->thread, NULL, source_thread, s))
+		return 0;
+	s->over = s->needed = s->joined = true;
+	migration_progress_end(&s->progress, MIGRATION_UNKNOWN, NULL);
+	return error_set(err, EAGAIN, "no thread for a migration");
 }
 
-void migration_source_settled(struct migration_source *s)
+void source_dismiss(struct migration_source *s)
 {
 	migration_source_wait(s);
-	record_done(&s->record);
+	if (s->needed)
+		clean_up(s);
+	s->needed = false;
 }
 
 void migration_source_destroy(struct migration_source *s)
@@ -463,6 +482,6 @@ void migration_source_destroy(struct migration_source *s)
 		return;
 	if (migration_source_cancel(s, &ignored) < 0)
 		migration_source_give_up(s);
-	migration_source_wait(s);
+	source_dismiss(s);
 	source_free(s);
 }

@@ -78,7 +78,8 @@ int migration_source_cancel(struct migration_source *s, struct error *err);
 int migration_source_switch(struct migration_source *s, struct error *err)
 	__must_check;
 /* In post-copy, when the link was lost: connect again, to @uri (NULL: where it
- * was). stats tell how it goes. Any thread. -EINVAL: no link was lost. */
+ * was); also when nobody answered after GO, and it is over, unknown: ask again.
+ * stats tell how it goes. One thread at a time. -EINVAL: no link was lost. */
 int migration_source_recover(struct migration_source *s, const char *uri,
 			     struct error *err) __must_check;
 /* In post-copy: never mind the rest, whoever needs it. Any thread. */

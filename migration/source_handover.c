@@ -307,6 +307,9 @@ unsigned int source_asking(void *ctx)
 	error_prefix(&s->err,
 		     "nobody answers after GO: '%s' may run on the other side and stays paused here. There, `godwit info %s` tells; `godwit resolve %s` here shows what is known and settles it. Last",
 		     name, name, name);
+	if (s->postcopy)
+		error_add(&s->err, ETIMEDOUT, "it may need memory that is here: `godwit migrate --recover %s` asks again when the link is back",
+			  name);
 	return SOURCE_EV_SILENT;
 }
 
@@ -349,4 +352,32 @@ unsigned int source_returning(void *ctx)
 	}
 	return s->err.code == ECANCELED ? SOURCE_EV_CANCEL :
 					  SOURCE_EV_RESUMED;
+}
+
+/* -- for everybody -------------------------------------------------------- */
+
+int migration_source_take_back(struct migration_source *s, struct error *err)
+{
+	int ret = 0;
+
+	migration_source_wait(s);
+	if (s->ops->get_state(s->cfg.vm) != VM_FINISH_MIGRATE)
+		return error_set(err, EINVAL,
+				 "nothing to take back: the VM is not held by a migration");
+	if (s->deactivated)
+		ret = s->ops->activate(s->cfg.vm, err);
+	if (ret < 0)
+		return ret;
+	source_dismiss(s);
+	s->deactivated = false;
+	ret = s->ops->run(s->cfg.vm, err);
+	if (ret == 0)
+		migration_source_settled(s);
+	return ret;
+}
+
+void migration_source_settled(struct migration_source *s)
+{
+	migration_source_wait(s);
+	record_done(&s->record);
 }

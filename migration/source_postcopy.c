@@ -198,7 +198,7 @@ unsigned int source_serving(void *ctx)
 
 /* -- the link was lost ---------------------------------------------------- */
 
-static void cut_all(struct migration_source *s)
+void source_cut(struct migration_source *s)
 {
 	for (unsigned int i = 0; i < s->nbulk; i++) {
 		channel_shutdown(&s->bulk[i]);
@@ -316,7 +316,7 @@ static unsigned int recover(struct migration_source *s)
 	while (!event && now_ns() < deadline && !given_up(s)) {
 		event = reconnect(s);
 		if (!event)
-			cut_all(s);
+			source_cut(s);
 		if (!event)
 			channel_wait_fd(-1, 0, s->cancel_fd,
 					now_ns() + RETRY_NS);
@@ -363,12 +363,14 @@ unsigned int source_severed(void *ctx)
 	struct error why = s->err;
 	unsigned int event;
 
-	cut_all(s);
+	source_cut(s);
 	if (all_is_there(s))
 		return SOURCE_EV_FETCHED;
 	s->err = why;
 	for (event = 0; !event;) {
-		wait_to_be_told(s);
+		if (!s->again)
+			wait_to_be_told(s);
+		s->again = false;
 		if (given_up(s))
 			return SOURCE_EV_GIVEN_UP;
 		event = recover(s);
@@ -398,16 +400,20 @@ int migration_source_recover(struct migration_source *s, const char *uri,
 {
 	int ret = uri ? channel_security_check(uri, &s->cfg.params.security,
 					       err) : 0;
+	bool needed;
 
 	if (ret < 0)
 		return ret;
 	pthread_mutex_lock(&s->lock);
-	if (!s->severed)
+	needed = s->needed;
+	if (!s->severed && !needed)
 		ret = error_set(err, EINVAL, "nothing to recover: no post-copy has lost its link");
 	else if (uri)
 		snprintf(s->uri, sizeof(s->uri), "%s", uri);
 	s->severed = false;	/* from here on the thread reads uri */
 	pthread_mutex_unlock(&s->lock);
+	if (needed)
+		return source_ask_again(s, err);
 	if (ret < 0)
 		return ret;
 	pthread_mutex_lock(&s->progress.lock);

@@ -108,9 +108,11 @@ struct migration_source {
 	pthread_mutex_t lock;		/* protects the rest, and uri */
 	bool given_up;			/* nobody waits for the rest */
 	bool severed;			/* a new link may be wanted */
+	bool again;			/* it was UNKNOWN, and is asked anew */
 	bool cancelled;
 	bool committed;			/* GO may have been sent */
 	bool over;
+	bool needed;			/* over, and yet not cleaned up */
 };
 
 /* The work of each state; returns an event. */
@@ -124,6 +126,13 @@ unsigned int source_asking(void *ctx);
 unsigned int source_serving(void *ctx);
 unsigned int source_severed(void *ctx);
 unsigned int source_returning(void *ctx);
+
+/* Hang up on all channels; what was told of memory there is told again. */
+void source_cut(struct migration_source *s);
+/* It is over, and nobody is to be served by it any more. */
+void source_dismiss(struct migration_source *s);
+/* An UNKNOWN one starts anew, by asking. */
+int source_ask_again(struct migration_source *s, struct error *err);
 
 /* The event for a step that failed with s->err. */
 unsigned int source_event(struct migration_source *s);

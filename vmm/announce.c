@@ -32,7 +32,7 @@ static void start(void *arg)
 
 void vm_announce(struct vm *vm)
 {
-	loop_call(vm->loop, start, vm);
+	loop_post(vm->loop, start, vm);
 }
 
 void vm_announce_init(struct vm *vm)

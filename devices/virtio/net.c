@@ -195,6 +195,8 @@ static int tx_serve(struct virtio_net *n)
 	struct virtq_chain *c = &n->chain;
 	int ret = n->tx_blocked ? 0 : virtio_pop(&n->v, TX, c);
 
+	if (n->tx_blocked)
+		net_poll(n);
 	if (ret <= 0)
 		return ret;
 	if (c->out_len <= NET_HDR_BYTES || c->out_len > FRAME_MAX) {
@@ -361,17 +363,6 @@ static void net_stop(struct device *dev)
 	device_unlock(dev);
 }
 
-static int net_start(struct device *dev, struct error *err)
-{
-	struct virtio_net *n = container_of(dev, struct virtio_net, v.dev);
-	int ret = virtio_device_start(dev, err);
-
-	device_lock(dev);
-	net_poll(n);
-	device_unlock(dev);
-	return ret;
-}
-
 /* -- state */
 
 static int net_post_load(void *obj, struct error *err)
@@ -484,7 +475,9 @@ static const struct device_class net_class = {
 	.create = net_create,
 	.destroy = net_destroy,
 	.reset = virtio_device_reset,
-	.start = net_start,
+	/* the backend is watched when the queues are served: to look at them
+	 * here might take as long as post-copy takes for a page */
+	.start = virtio_device_start,
 	.stop = net_stop,
 	.announce = net_announce,
 };

@@ -6,10 +6,11 @@ control message, and may delay, change or drop it, or cut all links.
     source.migrate(proxy.uri)
 
 on_frame(link, direction, kind, frame) is asked for each control message and
-answers with the bytes to pass on, or with CUT; bytes of a bulk channel come as
-the kind PAGES (BLOCKS of a disk, FAULTS), as they are read. on_bytes(count, data) is asked
-for all bytes that the source sends on any channel, before they are split into
-frames: count of them went before. Directions are 'S' and 'D' for who sends.
+answers with the bytes to pass on, with CUT, or with Cut(bytes): those first;
+bytes of a bulk channel come as the kind PAGES (BLOCKS of a disk, FAULTS), as they
+are read. on_bytes(count, data) is asked for all bytes that the source sends on any
+channel, before they are split into frames: count of them went before. Directions
+are 'S' and 'D' for who sends.
 """
 import os
 import socket
@@ -21,7 +22,13 @@ KINDS = ('', 'HELLO', 'OFFER', 'ACCEPT', 'REFUSE', 'ROUND', 'STATE',
          'PREPARED', 'GO', 'RUNNING', 'DEAD', 'CANCEL', 'PING', 'PONG',
          'QUERY', 'BYE', 'DISKS', 'MISSING', 'MEMORY', 'FETCHED')
 RAW = {2: 'PAGES', 4: 'BLOCKS', 5: 'FAULTS'}    # what these roles carry
-CUT = object()
+
+
+class Cut(bytes):
+    """These bytes still pass, then all links are cut."""
+
+
+CUT = Cut()
 
 
 def dial(uri):
@@ -40,6 +47,16 @@ def receive(sock):
         return sock.recv(65536), []
     data, files, _, _ = socket.recv_fds(sock, 65536, 4)
     return data, files
+
+
+def close_all(files):
+    while files:
+        os.close(files.pop())
+
+
+def with_(before, answer):
+    """Both; they end in a cut if the answer does."""
+    return Cut(before + answer) if isinstance(answer, Cut) else before + answer
 
 
 def crc32c(data):
@@ -83,21 +100,25 @@ class Link:
                     break
                 files += more
                 out = self.proxy.pass_on(self, direction, data)
-                if out is CUT:
+                self.send(sink, out, files)
+                if isinstance(out, Cut):
                     self.proxy.cut_all()
                     break
-                if files and out:
-                    socket.send_fds(sink, [out[:1]], files)
-                    out = out[1:]
-                    while files:
-                        os.close(files.pop())
-                sink.sendall(out)
         except OSError:
             pass
+        finally:
+            close_all(files)
         try:
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             pass
+
+    def send(self, sink, out, files):
+        if files and out:
+            socket.send_fds(sink, [out[:1]], files)
+            close_all(files)
+            out = out[1:]
+        sink.sendall(out)
 
     def frames(self, direction, data):
         """All bytes of whole frames in the buffer, each asked about."""
@@ -107,7 +128,7 @@ class Link:
             if self.role in RAW and self.seen_hello(direction):
                 data, self.buf[direction] = self.buf[direction], b''
                 data = self.proxy.asked(self, direction, RAW[self.role], data)
-                return CUT if data is CUT else out + data
+                return with_(out, data)
             if len(self.buf[direction]) < HEADER.size:
                 break
             head = HEADER.unpack_from(self.buf[direction])
@@ -121,8 +142,8 @@ class Link:
                 self.role = struct.unpack_from('>H', whole, 28)[0]
                 self.hello = getattr(self, 'hello', '') + direction
             answer = self.proxy.asked(self, direction, kind, whole)
-            if answer is CUT:
-                return CUT
+            if isinstance(answer, Cut):
+                return with_(out, answer)
             out += answer
         return out
 
@@ -175,8 +196,8 @@ class Proxy:
         with self.lock:
             if direction == 'S' and self.on_bytes:
                 data = self.on_bytes(self.count, data)
-                if data is CUT:
-                    return CUT
+                if isinstance(data, Cut):
+                    return data
             if direction == 'S':
                 self.count += len(data)
         if not self.on_frame:

@@ -5,17 +5,18 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
+import harm
 import inject
 from godwit import free, main, one_runs
 
 BEFORE = ('HELLO', 'OFFER', 'ACCEPT', 'CHANNEL', 'PAGES', 'ROUND', 'STATE',
-          'PREPARED')
-AFTER = ('GO', 'QUERY', 'RUNNING')
+          'PREPARED', 'post-copy MISSING', 'post-copy STATE')
+AFTER = ('GO', 'QUERY', 'RUNNING', 'post-copy GO', 'post-copy PAGES')
 
 
 def at(host, point):
     """Cancelled when this message is on its way; how that ended."""
-    case = inject.Case(host, point, inject.cancel)
+    case = inject.Case(host, point, harm.cancel)
     case.migrate(max_pause=5000)
     return case, case.a.outcome()
 
@@ -41,9 +42,10 @@ def claims():
         for point in points:
             def claim(host, test=test, point=point):
                 test(host, point)
-            state = inject.POINTS[point][1]
+            state = inject.POINTS[point].source
             claim.__name__ = \
-                f'cancelling_{test.__name__}_in_{state}_at_{point}'
+                f'cancelling_{test.__name__}_in_{state}_at_' + \
+                point.replace(' ', '_').replace('-', '')
             yield claim
 
 

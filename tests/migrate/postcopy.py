@@ -10,8 +10,8 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from certs import keys
 from godwit import GODWIT, GUESTS, Skip, beats, main, moved, one_runs, sound, until
-from proxy import Proxy
-from records import FIRST, new_image, whole, writer, written
+from proxy import CUT, Proxy
+from records import FIRST, RECORDS, new_image, whole, written
 
 MIB = 1 << 20
 # it writes all of its memory many times a second, on a loaded machine, too
@@ -132,17 +132,41 @@ def at_its_timeout_its_memory_follows(host):
     swept(b)
 
 
-def records_on_a_disk_are_whole(host):
+def writing(host):
+    """A VM that writes records, and where it goes to."""
     disk = new_image(host)
-    a = writer(host, disk)
+    # each record visits memory, too
+    a = host.start('--name', 'busy', '--memory', '64', '--append',
+                   RECORDS + ' mem=1', '--kernel',
+                   os.path.join(GUESTS, 'blk.elf'), '--disk', disk + ',id=d',
+                   control=host.path('godwit/busy.sock'))
     a.wait_output(FIRST)
-    b = host.listen('--disk', disk + ',id=d')
+    return a, host.listen('--disk', disk + ',id=d')
+
+
+def follow(host, a, b, act):
+    """Post-copy through a proxy that asks whether act(proxy, kind) cuts."""
+    proxy = Proxy(b.uri, on_frame=lambda link_, direction, kind, whole_:
+                  CUT if act(proxy, kind) else whole_)
+    host.cleanups.append(proxy.close)
+    a.qmp('migrate', uri=proxy.uri, x_ask_seconds=1, max_pause=20000,
+          x_postcopy=True, max_bandwidth=MIB, downtime_limit=1)
+    a.qmp('migrate-start-postcopy')
+    return proxy
+
+
+def goes_on(a, b):
+    written(b, 9)
+    whole(a, b)
+
+
+def records_on_a_disk_are_whole(host):
+    a, b = writing(host)
     a.qmp('migrate', uri=b.uri, max_bandwidth=MIB)
     a.qmp('migrate-start-postcopy')
     report = a.outcome()
     assert report['status'] == 'completed', report
-    written(b, 9)
-    whole(a, b)
+    goes_on(a, b)
 
 
 def a_lost_link_stops_it_and_recover_goes_on(host):
@@ -168,6 +192,65 @@ def a_lost_link_stops_it_and_recover_goes_on(host):
     assert 'lost links 1' in done.stdout, done.stdout
     b.wait_output(r'H \d+', at)
     swept(b)
+
+
+def a_link_lost_as_it_starts_there_is_recovered(host):
+    """Its disk's queue is among what is missing."""
+    a, b = writing(host)
+    at = []
+
+    def act(proxy, kind):
+        at.append(kind)
+        return kind == 'RUNNING' and at.count(kind) == 1
+    follow(host, a, b, act)
+    until(lambda: link(a) == 'postcopy-paused', 'it knows what to wait for')
+    done = cli(host, 'busy', '--recover', '--quiet')
+    assert done.returncode == 0, done.stdout
+    goes_on(a, b)
+
+
+def a_link_lost_behind_the_last_page_is_no_loss(host):
+    a, b = writing(host)
+    at = []
+
+    def act(proxy, kind):
+        if kind == 'ROUND' and 'S GO' in proxy.seen and not at:
+            at.append(kind)
+            asked = b.connect(b.control)
+            until(lambda: not asked('query-migrate')['x-job']
+                  ['memory-remaining'], 'the last page comes')
+            asked.close()
+            return True
+        return False
+    follow(host, a, b, act)
+    report = a.outcome()
+    assert at and report['status'] == 'completed', report
+    assert one_runs(a, b) is b
+    goes_on(a, b)
+
+
+def when_nobody_answered_recover_asks_again(host):
+    a, b = writing(host)
+
+    def act(proxy, kind):
+        first = kind == 'RUNNING' and 'S QUERY' not in proxy.seen
+        proxy.blocked = proxy.blocked or first
+        return first
+    proxy = follow(host, a, b, act)
+    report = a.outcome()
+    assert report['x-job']['outcome'] == 'unknown', report
+    assert 'migrate --recover busy' in report['error-desc'], report
+    until(lambda: 'the link was lost' in b.said(), 'the other side waits')
+    proxy.blocked = False
+    # it is known now, and this side is needed
+    there = subprocess.run([GODWIT, 'resolve', 'busy', '--there'],
+                           env=host.env, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, check=False)
+    assert 'migrate --recover' in there.stdout and there.returncode, there
+    done = cli(host, 'busy', '--recover', '--quiet')
+    assert done.returncode == 0, done.stdout
+    assert one_runs(a, b) is b
+    goes_on(a, b)
 
 
 def whoever_watches_is_told_of_a_lost_link(host):
@@ -278,6 +361,9 @@ if __name__ == '__main__':
         at_its_timeout_its_memory_follows,
         records_on_a_disk_are_whole,
         a_lost_link_stops_it_and_recover_goes_on,
+        a_link_lost_as_it_starts_there_is_recovered,
+        a_link_lost_behind_the_last_page_is_no_loss,
+        when_nobody_answered_recover_asks_again,
         whoever_watches_is_told_of_a_lost_link,
         a_link_that_hangs_is_noticed,
         without_its_source_it_never_runs_on_zeroes,

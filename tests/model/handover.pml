@@ -255,13 +255,18 @@ proctype destination()
 	DWHEN(STARTING, FETCHING, "runs, pages are missing", D_runs,
 	      incomplete = true; D_lacks = true)
 	DWHEN(STARTING, DISCARDING, "failed or refused", !D_runs, skip)
-	/* only while the source has its memory can it all come */
-	DWHEN(FETCHING, LINGERING, "all pages are there", S == S_SERVING,
-	      fetched = true; running = true; D_lacks = false)
+	/* only while the source has its memory can it all come; it may not
+	 * have been told so when the link is lost */
+	:: atomic { !D_crashed && D == D_FETCHING && S == S_SERVING &&
+		    D_lacks -> D_lacks = false }
+	DWHEN(FETCHING, LINGERING, "all pages are there", !D_lacks,
+	      fetched = true; running = true)
 	DEDGE(FETCHING, SEVERED, "link lost")
 	DWHEN(FETCHING, BROKEN, "told to end", true,
 	      broke = true; D_runs = false; D_told = true)
 	DWHEN(SEVERED, FETCHING, "link is back", recover, recover = false)
+	DWHEN(SEVERED, LINGERING, "all pages are there", !D_lacks,
+	      fetched = true; running = true)
 	DWHEN(SEVERED, BROKEN, "told to end", true,
 	      broke = true; D_runs = false; D_told = true)
 	DWHEN(LINGERING, RUNS, "over", true, skip)
@@ -365,10 +370,11 @@ proctype end()
 			S_runs = true
 		:: else
 		fi;
-		/* nobody can, if it ended between two halves of its memory */
+		/* nobody can, if it ended between two halves of its memory, or
+		 * a person ended it there */
 		assert(locks == WITHOUT || S_runs || D_runs || S_crashed ||
 		       (D_crashed && (S == S_COMPLETED || S == S_BROKEN)) ||
-		       D_lacks)
+		       D_lacks || D == D_BROKEN)
 	}
 }
 

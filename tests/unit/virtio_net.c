@@ -136,6 +136,21 @@ static void busy_backend_keeps_the_frame_in_the_queue(void **state)
 	assert_int_equal(fake_net_last()->nsent, 1);
 }
 
+static void busy_backend_is_watched_again_after_a_stop(void **state)
+{
+	struct guest *g = *state;
+	struct error err = ERROR_INIT;
+
+	fake_net_last()->busy = true;
+	send(g, 72);
+	assert_true(fake_net_last()->write);
+	g->dev->class->stop(g->dev);
+	assert_false(fake_net_last()->write);
+	assert_int_equal(g->dev->class->start(g->dev, &err), 0);
+	guest_settle(g);
+	assert_true(fake_net_last()->write);
+}
+
 static void frame_without_a_body_is_dropped(void **state)
 {
 	struct guest *g = *state;
@@ -209,6 +224,22 @@ static void backend_is_not_polled_after_stop(void **state)
 	guest_settle(g);
 	g->dev->class->stop(g->dev);
 	assert_false(fake_net_last()->read);
+}
+
+/* Its queues may lie in memory that has yet to come. */
+static void start_looks_at_queues_in_the_loop_s_turn(void **state)
+{
+	struct guest *g = *state;
+	struct error err = ERROR_INIT;
+
+	add_rx(g, 0, 2000);
+	guest_notify(g, RX);
+	guest_settle(g);
+	g->dev->class->stop(g->dev);
+	assert_int_equal(g->dev->class->start(g->dev, &err), 0);
+	assert_false(fake_net_last()->read);
+	guest_settle(g);
+	assert_true(fake_net_last()->read);
 }
 
 static void frame_too_long_for_its_buffer_is_dropped(void **state)
@@ -411,12 +442,14 @@ int main(void)
 		T(config_tells_mac_status_and_mtu),
 		T(frame_is_sent_with_its_header),
 		T(busy_backend_keeps_the_frame_in_the_queue),
+		T(busy_backend_is_watched_again_after_a_stop),
 		T(frame_without_a_body_is_dropped),
 		T(frame_longer_than_any_is_dropped),
 		T(frame_is_received_in_one_buffer),
 		T(frame_waits_for_a_buffer),
 		T(backend_is_not_polled_without_buffers),
 		T(backend_is_not_polled_after_stop),
+		T(start_looks_at_queues_in_the_loop_s_turn),
 		T(frame_too_long_for_its_buffer_is_dropped),
 		TM(long_frame_takes_several_buffers),
 		TM(long_frame_waits_for_all_its_buffers),
