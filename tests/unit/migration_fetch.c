@@ -85,7 +85,7 @@ static void memory_that_came_is_left_as_it_is(void **state)
 
 	(void)state;
 	begin(&r, 1);
-	assert_int_equal(ram_fetch_zero(&r.fetch, 0, 1, &r.err), 0);
+	assert_int_equal(ram_fetch_place(&r.fetch, 0, 1, NULL, &r.err), 0);
 	ram_fetch_abandon(&r.fetch);
 	for (unsigned int page = 0; page < PAGES; page++)
 		assert_true(readable(&r, page));
