@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Private to the raw driver: raw.c keeps the image, raw_io.c the requests, and
- * an engine hands them to the kernel: raw_ring.c or raw_pool.c.
+ * an engine hands them to the kernel: raw_ring.c (with raw_merge.c) or raw_pool.c.
  */
 #ifndef GODWIT_BLOCK_RAW_H
 #define GODWIT_BLOCK_RAW_H
@@ -31,7 +31,9 @@ struct raw_io {
 	uint64_t done;		/* bytes moved so far */
 	bool zeroing;		/* writing zeroes by hand */
 	struct raw_io *next_free;
-	struct list link;	/* the pool's */
+	struct raw_io *merged;	/* goes to the kernel with this one */
+	bool alone;		/* is not to be merged */
+	struct list link;	/* of what an engine has to do */
 	int result;		/* the pool's */
 };
 
@@ -64,6 +66,7 @@ struct raw {
 	int buffered_fd;	/* with direct: for what doesn't fit */
 	const struct raw_engine *engine;
 	struct io_uring ring;	/* raw_ring's */
+	struct list todo;	/* raw_ring's: not handed over yet */
 	struct loop_timer soon;	/* raw_ring's */
 	struct pool *pool;	/* raw_pool's */
 	struct loop_fd event;	/* the engine's: something is complete */
@@ -96,6 +99,12 @@ int raw_io_init(struct raw *r, struct error *err);
 void raw_io_exit(struct raw *r);
 /* The engine is done with @io: bytes moved, 0, or -errno. */
 void raw_io_complete(struct raw_io *io, int result);
+/* Let those that lie behind @io in the image, and come next in @todo, go with
+ * it: they leave the list. The result is for raw_merge_complete(). */
+void raw_merge(struct raw_io *io, struct list *todo);
+void raw_merge_complete(struct raw_io *io, int result);
+/* Give back what merging took, where nothing completes: how many they were. */
+unsigned int raw_merge_undo(struct raw_io *io);
 void raw_io_submit(struct block *blk, struct block_request *req);
 
 #endif

@@ -16,27 +16,8 @@ static void reap(struct raw *r)
 		int result = cqe->res;
 
 		io_uring_cqe_seen(&r->ring, cqe);
-		raw_io_complete(io, result);
+		raw_merge_complete(io, result);
 	}
-}
-
-/*
- * Hand over what was queued since the loop's last turn. What the page cache
- * has is complete at once.
- */
-static void submit(void *arg)
-{
-	struct raw *r = arg;
-	int n;
-
-	/* one that is refused at once ends a submission: go on behind it */
-	do
-		n = io_uring_submit(&r->ring);
-	while (n > 0 && io_uring_sq_ready(&r->ring));
-	/* The kernel is short of something: what is queued is offered again. */
-	if (n < 0)
-		loop_timer_set(r->loop, &r->soon, now_ns() + RETRY_NS);
-	reap(r);
 }
 
 static void prepare(struct io_uring_sqe *sqe, struct raw_io *io)
@@ -61,9 +42,41 @@ static void prepare(struct io_uring_sqe *sqe, struct raw_io *io)
 }
 
 /* There are more entries than requests in flight, so one is always free. */
+static void queue(struct raw *r)
+{
+	while (!list_empty(&r->todo)) {
+		struct raw_io *io = list_entry(r->todo.next, struct raw_io,
+					       link);
+
+		list_del(&io->link);
+		raw_merge(io, &r->todo);
+		prepare(io_uring_get_sqe(&r->ring), io);
+	}
+}
+
+/*
+ * Hand over what was queued since the loop's last turn. What the page cache
+ * has is complete at once.
+ */
+static void submit(void *arg)
+{
+	struct raw *r = arg;
+	int n;
+
+	queue(r);
+	/* one that is refused at once ends a submission: go on behind it */
+	do
+		n = io_uring_submit(&r->ring);
+	while (n > 0 && io_uring_sq_ready(&r->ring));
+	/* The kernel is short of something: what is queued is offered again. */
+	if (n < 0)
+		loop_timer_set(r->loop, &r->soon, now_ns() + RETRY_NS);
+	reap(r);
+}
+
 static void ring_issue(struct raw_io *io)
 {
-	prepare(io_uring_get_sqe(&io->raw->ring), io);
+	list_add_tail(&io->raw->todo, &io->link);
 	loop_timer_set(io->raw->loop, &io->raw->soon, 0);
 }
 
@@ -77,6 +90,7 @@ static int ring_open(struct raw *r, struct error *err)
 	int ret = io_uring_queue_init(2 * RAW_DEPTH, &r->ring, 0);
 
 	r->ring.ring_fd = ret ? -1 : r->ring.ring_fd;
+	list_init(&r->todo);
 	loop_timer_init(&r->soon, submit, r);
 	r->event.fn = ring_event;
 	r->event.fd = r->ring.ring_fd;
@@ -93,10 +107,13 @@ static void ring_close(struct raw *r)
 	loop_timer_cancel(&r->soon);
 	if (r->ring.ring_fd < 0)
 		return;
+	queue(r);
 	if (r->busy)
 		io_uring_submit(&r->ring);
-	for (; r->busy && !io_uring_wait_cqe(&r->ring, &cqe); r->busy--)
+	while (r->busy && !io_uring_wait_cqe(&r->ring, &cqe)) {
+		r->busy -= raw_merge_undo(io_uring_cqe_get_data(cqe));
 		io_uring_cqe_seen(&r->ring, cqe);
+	}
 	io_uring_queue_exit(&r->ring);
 }
 
