@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A disk's records, written and read while the VM moves to and fro."""
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -180,7 +179,7 @@ def said_no(call, why):
 
 
 def a_disk_that_was_made_larger_moves_with_its_size(host):
-    path = image(host)
+    path = new_image(host)
     vm = host.boot('blk', RECORDS, '--disk', path + ',id=d')
     vm.wait_output(r'R [1-9]\d* ')
     vm.qmp('block_resize', device='d', size=8 << 20)
@@ -196,7 +195,7 @@ def a_disk_that_was_made_larger_moves_with_its_size(host):
 
 
 def a_disk_is_not_resized_while_its_vm_moves(host):
-    path = image(host)
+    path = new_image(host)
     vm = host.boot('blk', RECORDS, '--disk', path + ',id=d')
     vm.wait_output(r'R [1-9]\d* ')
     there = host.listen('--disk', path + ',id=d')
