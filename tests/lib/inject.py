@@ -13,7 +13,7 @@ import socket
 import threading
 
 import harm
-from godwit import GUESTS, LIMIT, Skip, until
+from godwit import GUESTS, Skip, until
 from proxy import CUT, Proxy
 
 RECORDS = 'count=0 every=8 sectors=8 span=64 mem=1'

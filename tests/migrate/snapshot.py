@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """VMs that are saved to a file while they run, and come back from it."""
 import os
-import re
 import subprocess
 import sys
 

@@ -6,14 +6,12 @@ Each refusal leaves the VM running where it was, and the other side waiting for
 somebody better.
 """
 import os
-import re
-import socket
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from certs import EXPIRED, Authority, keys
-from godwit import GODWIT, Qmp, free, main, moved, one_runs, sound, until
+from godwit import GODWIT, free, main, moved, one_runs, sound, until
 from proxy import CUT, Proxy, dial, frame
 
 LOAD = 'mode=verify ws=16 rate=100 hb=50'
