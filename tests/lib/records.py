@@ -17,6 +17,14 @@ def new_image(host, path=None):
     return path
 
 
+def slots(image):
+    """What the image holds: the number of the record in each slot."""
+    with open(image, 'rb') as f:
+        data = f.read(64 * 4096)
+    return [int.from_bytes(data[s * 4096 + 8:s * 4096 + 16], 'little')
+            for s in range(64)]
+
+
 def writer(host, disk, *words, **more):
     """A VM that writes them to that disk."""
     return host.boot('blk', RECORDS, '--disk', disk + ',id=d', *words, **more)

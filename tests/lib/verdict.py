@@ -15,6 +15,7 @@ import subprocess
 import harm
 from godwit import FINAL, GODWIT, sound, until
 from inject import EARLY, FOLLOWS, WAITS
+from records import slots
 
 
 class Lost(Exception):
@@ -220,14 +221,6 @@ def is_locked(path):
         fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     os.close(fd)
     return harm.FLOCK.unpack(answer)[0] != fcntl.F_UNLCK
-
-
-def slots(image):
-    """The number of the record in each slot."""
-    with open(image, 'rb') as f:
-        data = f.read(64 * 4096)
-    return [int.from_bytes(data[s * 4096 + 8:s * 4096 + 16], 'little')
-            for s in range(64)]
 
 
 def check_records(image, vms):

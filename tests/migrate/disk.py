@@ -8,7 +8,8 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
 from godwit import GODWIT, GUESTS, Skip, main, moved, sound, until
-from records import FIRST, RECORDS, goes_on, new_image, whole, writer, written
+from records import (FIRST, RECORDS, goes_on, new_image, slots, whole, writer,
+                     written)
 
 FULL = 'op=m qd=32 check=1 ms=0 every=1000 span=4 seg=1024'
 MOVES = 4
@@ -28,17 +29,9 @@ def to_and_fro(host, disk, forth=None):
     return whole(*vms) - 8
 
 
-def records(image):
-    """What the image holds: the numbers of the records, by slot."""
-    with open(image, 'rb') as f:
-        data = f.read(64 * 4096)
-    return [int.from_bytes(data[s * 4096 + 8:s * 4096 + 16], 'little')
-            for s in range(64)]
-
-
 def check_image(path, last):
     """Every slot has its last record, or one that was begun after it."""
-    for slot, number in enumerate(records(path)):
+    for slot, number in enumerate(slots(path)):
         assert number % 64 == slot, (slot, number)
         assert last - 64 < number <= last + 9, (slot, number, last)
 

@@ -159,19 +159,25 @@ static void large_ones_stay_several(void **state)
 	assert_int_equal(merged(q), 4);
 }
 
-static void each_of_those_merged_has_its_own_result(void **state)
+static void open_disk(struct disk *d, char path[128])
 {
 	struct error err = ERROR_INIT;
 	struct block_options opt = { 0 };
+
+	disk_init(d);
+	opt.uri = disk_image(d, "image", SIZE, path);
+	assert_int_equal(disk_open(d, &opt, &err), 0);
+	assert_int_equal(block_activate(d->blk, &err), 0);
+}
+
+static void each_of_those_merged_has_its_own_result(void **state)
+{
 	struct disk_io io[4];
 	uint8_t buf[4][4096];
 	char path[128];
 	struct disk d;
 
-	disk_init(&d);
-	opt.uri = disk_image(&d, "image", SIZE, path);
-	assert_int_equal(disk_open(&d, &opt, &err), 0);
-	assert_int_equal(block_activate(d.blk, &err), 0);
+	open_disk(&d, path);
 	memset(buf, 0xee, sizeof(buf));
 	assert_int_equal(disk_do(&d, BLOCK_WRITE, 0, buf, sizeof(buf)), 0);
 	/* somebody cuts the image in the third */
@@ -190,17 +196,12 @@ static void each_of_those_merged_has_its_own_result(void **state)
 /* Leaks are the sanitizer's to find. */
 static void those_under_way_are_waited_for_at_the_end(void **state)
 {
-	struct error err = ERROR_INIT;
-	struct block_options opt = { 0 };
 	struct disk_io io[64];
 	uint8_t buf[4096];
 	char path[128];
 	struct disk d;
 
-	disk_init(&d);
-	opt.uri = disk_image(&d, "image", SIZE, path);
-	assert_int_equal(disk_open(&d, &opt, &err), 0);
-	assert_int_equal(block_activate(d.blk, &err), 0);
+	open_disk(&d, path);
 	for (unsigned int i = 0; i < ARRAY_SIZE(io); i++)
 		disk_submit(&d, &io[i], BLOCK_READ, i * 4096, buf, 4096);
 	disk_exit(&d);
