@@ -83,7 +83,7 @@ static int find_filled(struct disk_recv *dr, unsigned int i, uint64_t deadline,
 			return -err->code;
 		map = (const unsigned long *)(void *)slot->buf;
 		for (uint64_t b = 0; b * PIECE < slot->io.len; b++)
-			if (map[b / LONG_BITS] >> (b % LONG_BITS) & 1)
+			if (bit_is_set(map, b))
 				bit_set(dr->filled[i], at / PIECE + b);
 		at += slot->io.len;
 	}

@@ -107,9 +107,9 @@ int snapshot_write_dirty(struct snapshot_save *s)
 	int ret = 0;
 
 	for (unsigned int r = 0; r < s->mem->nregions; r++)
-		for (uint64_t p = 0; ret == 0 && p < snapshot_region_pages(s, r);
+		for (uint64_t p = 0; ret == 0 && p < memory_pages(s->mem, r);
 		     p += CHUNK)
-			ret = write_chunk(s, r, p, MIN(snapshot_region_pages(s, r) - p,
+			ret = write_chunk(s, r, p, MIN(memory_pages(s->mem, r) - p,
 						       (uint64_t)CHUNK));
 	s->first = false;
 	return ret;
@@ -122,7 +122,7 @@ int snapshot_sync_dirty(struct snapshot_save *s)
 	s->dirty_pages = 0;
 	for (unsigned int r = 0; ret == 0 && r < s->mem->nregions; r++) {
 		ret = s->ops->dirty_sync(s->cfg.vm, r, s->dirty[r], &s->err);
-		s->dirty_pages += bits_count(s->dirty[r], snapshot_region_pages(s, r));
+		s->dirty_pages += bits_count(s->dirty[r], memory_pages(s->mem, r));
 	}
 	return ret;
 }

@@ -41,12 +41,6 @@ struct snapshot_save {
 	struct error err;
 };
 
-static inline uint64_t snapshot_region_pages(const struct snapshot_save *s,
-					     unsigned int r)
-{
-	return s->mem->region[r].range.size >> PAGE_SHIFT;
-}
-
 /* snapshot_pages.c */
 
 /* Find out what is dirty; adds to what was not written yet. */

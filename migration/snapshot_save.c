@@ -27,7 +27,7 @@ static int prepare(struct snapshot_save *s)
 	int ret = 0;
 
 	for (unsigned int r = 0; r < s->mem->nregions; r++) {
-		s->dirty[r] = calloc(bits_longs(snapshot_region_pages(s, r)),
+		s->dirty[r] = calloc(bits_longs(memory_pages(s->mem, r)),
 				     sizeof(long));
 		if (!s->dirty[r])
 			ret = -ENOMEM;
