@@ -130,6 +130,12 @@ def beats(serial, n):
     return serial.heartbeats()
 
 
+def next_beat(serial):
+    """A heartbeat that ends later than now, so what those after it tell is of
+    what comes now."""
+    return beats(serial, len(serial.heartbeats()) + 1)[-1]
+
+
 def gap_ms(src, dst, before):
     """The largest gap from the heartbeat @before to 4 after the move."""
     seen = [b for b in src.serial.heartbeats() + beats(dst.serial, 4)
@@ -168,9 +174,9 @@ def one(vmm, work, kernel, case, keys, memory):
     src = dst = None
     try:
         src, dst = pair(vmm, work, kernel, case, way, append, memory)
-        before = beats(src.serial, 6)[-1] if case.beats else None
-        stolen = host.stolen_ms()
         memory.give('dst')
+        before = next_beat(src.serial) if case.beats else None
+        stolen = host.stolen_ms()
         row = timed(src, dst)
         if case.beats:
             row['gap_ms'] = gap_ms(src, dst, before)
