@@ -109,8 +109,9 @@ static void print_memory(FILE *out, const json_t *job,
 			mib(compression, "compressed-size"),
 			json_real_value(json_object_get(compression,
 							"compression-rate")));
-	fprintf(out, "rates      memory bandwidth %.1f MiB/s by %llu channels, dirty %llu pages/s\n",
-		mib(job, "memory-bandwidth"), client_num(job, "channels"),
+	fprintf(out, "rates      memory bandwidth %.1f MiB/s by %llu of %llu channels, dirty %llu pages/s\n",
+		mib(job, "memory-bandwidth"), client_num(job, "senders"),
+		client_num(job, "channels"),
 		client_num(job, "dirty-rate"));
 }
 

@@ -182,6 +182,7 @@ static json_t *job(const struct migration_stats *s)
 		{ "normal-data", s->normal_bytes },
 		{ "wire-bytes", s->wire_bytes },
 		{ "channels", s->channels },
+		{ "senders", s->senders },
 		{ "iteration", s->iteration },
 		{ "most-throttle", s->most_throttle },
 		{ "expected-downtime-us", s->expected_downtime_us },

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "migration/bits.h"
+#include "migration/channels.h"
 #include "migration/ram_fetch.h"
 #include "migration/wire.h"
 #include "vmm/base/fd.h"
@@ -246,8 +247,10 @@ static void *recv_thread(void *arg)
 {
 	struct ram_recv_channel *c = arg;
 	struct error err = ERROR_INIT;
-	int ret = recv_runs(c, &err);
+	int ret;
 
+	channels_step_back();
+	ret = recv_runs(c, &err);
 	pthread_mutex_lock(&c->rr->lock);
 	c->ret = ret < 0 ? ret : 0;
 	c->err = err;

@@ -302,10 +302,15 @@ static void worker_start(struct ram_worker *w)
 	error_clear(&w->err);
 }
 
+static unsigned int senders(const struct ram_send *rs)
+{
+	return rs->nsenders ? MIN(rs->nsenders, rs->nchannels) : rs->nchannels;
+}
+
 /* A channel whose thread can't be made has no share in this round. */
 static void start_threads(struct ram_send *rs)
 {
-	for (unsigned int i = 1; i < rs->nchannels; i++) {
+	for (unsigned int i = 1; i < senders(rs); i++) {
 		struct ram_worker *w = &rs->worker[i];
 
 		worker_start(w);
@@ -324,12 +329,12 @@ int ram_send_pages(struct ram_send *rs, uint64_t deadline, struct error *err)
 	start_threads(rs);
 	worker_start(w);
 	w->ret = work(w, true);
-	for (unsigned int i = 1; i < rs->nchannels; i++)
+	for (unsigned int i = 1; i < senders(rs); i++)
 		if (rs->worker[i].threaded)
 			pthread_join(rs->worker[i].thread, NULL);
 	if (!atomic_load(&rs->stop))
 		rs->first = false;
-	for (unsigned int i = 0; i < rs->nchannels; i++) {
+	for (unsigned int i = 0; i < senders(rs); i++) {
 		if (rs->worker[i].ret < 0) {
 			*err = rs->worker[i].err;
 			return rs->worker[i].ret;

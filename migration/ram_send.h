@@ -38,6 +38,7 @@ struct ram_send {
 	struct limiter *limiter;
 	struct channel *channel;	/* array */
 	unsigned int nchannels;
+	unsigned int nsenders;		/* of them, for pages; 0: all */
 	bool compress;			/* with zstd, as hard as it pays */
 	int cancel_fd;
 	/* asked now and then in the caller's thread; an error ends the round,

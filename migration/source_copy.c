@@ -239,7 +239,9 @@ static int one_round(struct migration_source *s, struct policy_round *r)
 	uint64_t before = s->synced;
 	int ret;
 
+	source_share_cpus(s);
 	ret = source_unwatch(s, ram_send_pages(&s->ram, 0, &s->err));
+	s->ram.nsenders = 0;	/* the guest may be stopped next */
 	/* what was not sent stays dirty */
 	if (ret == -ETIME) {
 		error_clear(&s->err);

@@ -61,6 +61,7 @@ unsigned int source_connecting(void *ctx)
 {
 	struct migration_source *s = ctx;
 
+	source_note_vcpus(s);
 	if (source_check_vm(s) < 0 || source_disks_choose(s) < 0 ||
 	    source_connect(s, &s->control, WIRE_ROLE_CONTROL, 0) < 0)
 		return source_event(s);

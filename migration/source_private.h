@@ -81,6 +81,9 @@ struct migration_source {
 	struct disk_send disks;		/* none: disks.disks.n is 0 */
 	struct policy policy;
 	unsigned int throttle;		/* of the vCPUs now, percent */
+	uint64_t vcpu_time;		/* that they have had, ns */
+	uint64_t vcpu_time_at;		/* when that was asked */
+	bool stepped_back;		/* this thread */
 	struct vcpu_loads loads;	/* of each, with rings */
 	bool forced;			/* stopped however long it takes */
 	uint64_t try_until;		/* a dry run's round ends here, 0: not */
@@ -181,6 +184,10 @@ void source_foresee(struct migration_source *s, const struct policy_round *r);
  * Let the vCPUs rest, such that they dirty @percent less. */
 void source_measure_vcpus(struct migration_source *s);
 void source_throttle(struct migration_source *s, unsigned int percent);
+/* How long have the vCPUs run by now? Before a round: by what they took since,
+ * share the CPUs with them. */
+void source_note_vcpus(struct migration_source *s);
+void source_share_cpus(struct migration_source *s);
 /* What memory took, and what disks did. */
 uint64_t source_wire_bytes(const struct migration_source *s);
 /* The same as if nothing had been compressed: what the policy counts in. */

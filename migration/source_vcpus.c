@@ -2,6 +2,7 @@
 /* The source slows vCPUs down: all alike, or by what each dirties. */
 #include <string.h>
 
+#include "migration/channels.h"
 #include "migration/source_private.h"
 #include "vmm/base/util.h"
 
@@ -27,6 +28,40 @@ void source_measure_vcpus(struct migration_source *s)
 	if (s->ops->dirty_by_vcpu(s->cfg.vm, pages) &&
 	    vcpu_loads_measure(&s->loads, s->cfg.vm->nvcpus, pages, now_ns()))
 		publish(s);
+}
+
+void source_note_vcpus(struct migration_source *s)
+{
+	s->vcpu_time = s->ops->vcpu_time(s->cfg.vm);
+	s->vcpu_time_at = now_ns();
+}
+
+/* CPUs that they kept since that was noted, to the nearest. */
+static unsigned int busy_vcpus(struct migration_source *s)
+{
+	uint64_t time = s->vcpu_time, at = s->vcpu_time_at;
+
+	source_note_vcpus(s);
+	return (unsigned int)((double)(s->vcpu_time - time) /
+			      (double)MAX(1, s->vcpu_time_at - at) + 0.5);
+}
+
+/*
+ * The guest first: the copy has the CPUs that the vCPUs leave. If they leave none
+ * it takes its turns with them, or a guest that never rests would never move.
+ */
+void source_share_cpus(struct migration_source *s)
+{
+	unsigned int room = channels_room(busy_vcpus(s));
+
+	if (room && !s->stepped_back)
+		channels_step_back();
+	s->stepped_back = s->stepped_back || room;
+	if (!s->cfg.params.channels)
+		s->ram.nsenders = MIN(room, s->nbulk);
+	pthread_mutex_lock(&s->progress.lock);
+	s->progress.now.senders = s->ram.nsenders ? s->ram.nsenders : s->nbulk;
+	pthread_mutex_unlock(&s->progress.lock);
 }
 
 void source_throttle(struct migration_source *s, unsigned int percent)

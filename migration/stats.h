@@ -124,6 +124,7 @@ struct migration_stats {
 	uint64_t compressed_bytes;	/* what those became */
 	uint64_t wire_bytes;		/* both directions, all channels */
 	uint32_t channels;		/* for memory */
+	uint32_t senders;		/* of them, beside the guest, lately */
 	uint32_t iteration;
 	uint32_t throttle;		/* of the vCPUs now, percent */
 	uint32_t most_throttle;		/* the most that there was */

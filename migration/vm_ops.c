@@ -6,6 +6,7 @@ const struct migration_vm_ops migration_vm_ops = {
 	.dirty_stop = dirty_stop,
 	.dirty_sync = dirty_sync,
 	.dirty_clear = dirty_clear,
+	.vcpu_time = vm_vcpu_time,
 	.dirty_by_vcpu = dirty_by_vcpu,
 	.throttle = vm_throttle,
 	.hold = vm_hold,

@@ -18,6 +18,7 @@ struct migration_vm_ops {
 	int (*dirty_clear)(struct vm *vm, unsigned int region, uint64_t first,
 			   uint64_t npages, const unsigned long *bitmap,
 			   struct error *err);
+	uint64_t (*vcpu_time)(struct vm *vm);
 	bool (*dirty_by_vcpu)(struct vm *vm, uint64_t *pages);
 	void (*throttle)(struct vm *vm, unsigned int percent);
 	void (*hold)(struct vm *vm, bool on);

@@ -297,6 +297,22 @@ void vcpus_destroy(struct vm *vm)
 	vm->vcpu = NULL;
 }
 
+uint64_t vm_vcpu_time(struct vm *vm)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < vm->nvcpus; i++) {
+		struct timespec t;
+		clockid_t clock;
+
+		if (!pthread_getcpuclockid(vm->vcpu[i].thread, &clock) &&
+		    !clock_gettime(clock, &t))
+			sum += (uint64_t)t.tv_sec * NSEC_PER_SEC +
+			       (uint64_t)t.tv_nsec;
+	}
+	return sum;
+}
+
 void vcpus_resume(struct vm *vm)
 {
 	for (unsigned int i = 0; i < vm->nvcpus; i++)

@@ -150,6 +150,10 @@ void vm_throttle(struct vm *vm, unsigned int percent);
 /* The same, each by itself: @percent has an element a vCPU, not kept. */
 void vm_throttle_each(struct vm *vm, const unsigned int *percent);
 
+/* CPU time that the vCPUs' threads have had so far, all together, in ns. Any
+ * thread. */
+uint64_t vm_vcpu_time(struct vm *vm);
+
 /* Let the vCPUs rest until told otherwise; the VM's state stays, and nobody waits
  * for those that can't leave the guest now. Any thread; not with vm_throttle. */
 void vm_hold(struct vm *vm, bool on);

@@ -105,6 +105,11 @@ static bool fake_dirty_by_vcpu(struct vm *vm, uint64_t *pages)
 	return false;
 }
 
+static uint64_t fake_vcpu_time(struct vm *vm)
+{
+	return fake(vm)->busy_vcpus * now_ns();
+}
+
 static void fake_throttle(struct vm *vm, unsigned int percent)
 {
 	fake(vm)->throttle = percent;
@@ -229,6 +234,7 @@ const struct migration_vm_ops fake_vm_ops = {
 	.dirty_stop = fake_dirty_stop,
 	.dirty_sync = fake_dirty_sync,
 	.dirty_clear = fake_dirty_clear,
+	.vcpu_time = fake_vcpu_time,
 	.dirty_by_vcpu = fake_dirty_by_vcpu,
 	.throttle = fake_throttle,
 	.hold = fake_hold,

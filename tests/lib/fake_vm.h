@@ -36,6 +36,7 @@ struct fake_vm {
 	_Atomic uint64_t guest_pages;	/* the guest writes the first so many */
 	atomic_uint guest_pause_us;	/* between its writes */
 	_Atomic uint64_t counter;	/* travels as the state */
+	unsigned int busy_vcpus;	/* it says: so many want all of a CPU */
 	unsigned int throttle, most_throttle;	/* percent; asked, not done */
 	unsigned int loads, announces, destroyed;
 	/* injected */

@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../lib'))
-from godwit import Skip, beats, main, moved, sound
+from godwit import Skip, beats, main, moved, sound, until
 
 LOAD = 'mode=verify ws=16 rate=100 hb=50'
 
@@ -78,6 +78,34 @@ def a_fast_writer_moves(host):
     sound(b)
 
 
+def nices(vm):
+    """{thread's name: its threads' nice values}"""
+    out = {}
+    for task in os.listdir(f'/proc/{vm.pid}/task'):
+        with open(f'/proc/{vm.pid}/task/{task}/stat', encoding='ascii') as f:
+            name, fields = f.read().split('(', 1)[1].rsplit(')', 1)
+        out.setdefault(name, set()).add(int(fields.split()[16]))
+    return out
+
+
+def the_copy_steps_back_for_a_busy_guest(host):
+    if len(os.sched_getaffinity(0)) < 2:
+        raise Skip('the guest and the copy want a CPU each')
+    a = host.boot('dirtier', 'mode=spin hb=50 fill=rand fillmb=64',
+                  memory='128')
+    a.wait_output(r'F \d+')
+    a.alive()
+    b = host.listen()
+    a.migrate(b.uri, wait=False, max_bandwidth=32 << 20)
+    until(lambda: len(nices(a)['godwit']) > 1, 'a thread of the source')
+    until(lambda: len(nices(b)['godwit']) > 1, 'a thread of the destination')
+    vcpu, others = nices(a)['vcpu0'], nices(a)['godwit']
+    assert vcpu == {min(others)}, (vcpu, others)
+    assert a.outcome()['status'] == 'completed'
+    b.alive()
+    sound(b)
+
+
 def a_large_empty_guest_costs_no_memory_there(host):
     a = host.boot('dirtier', 'mode=halt ws=1', memory='4G')
     a.wait_output(r'F \d+')
@@ -95,6 +123,7 @@ CLAIMS = [
     a_verifier_moves_over_a_unix_socket,
     a_verifier_moves_over_several_channels,
     a_fast_writer_moves,
+    the_copy_steps_back_for_a_busy_guest,
     a_large_empty_guest_costs_no_memory_there,
     a_verifier_survives_twenty_moves,
 ]

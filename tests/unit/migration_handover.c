@@ -132,6 +132,49 @@ static void channels_are_as_many_as_suit_the_cpus(void **state)
 	rig_exit(&r);
 }
 
+static void senders_are_as_many_as_the_vcpus_leave_cpus_for(void **state)
+{
+	unsigned int room = channels_room(1);
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	r.from->busy_vcpus = 1;
+	rig_move(&r);
+	expect_moved(&r);
+	assert_int_equal(r.stats.senders,
+			 room ? MIN(room, r.stats.channels) : r.stats.channels);
+	rig_exit(&r);
+}
+
+static void vcpus_that_leave_no_cpu_share_theirs(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	assert_int_equal(channels_room(VM_MAX_VCPUS * 1000), 0);
+	rig_init(&r);
+	r.from->busy_vcpus = VM_MAX_VCPUS * 1000;
+	rig_move(&r);
+	expect_moved(&r);
+	assert_int_equal(r.stats.senders, r.stats.channels);
+	rig_exit(&r);
+}
+
+static void who_says_how_many_channels_has_them_all_send(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	r.from->busy_vcpus = 1;
+	r.scfg.params.channels = 3;
+	rig_move(&r);
+	expect_moved(&r);
+	assert_int_equal(r.stats.senders, 3);
+	rig_exit(&r);
+}
+
 static void a_destination_grants_what_it_has_cpus_for(void **state)
 {
 	(void)state;
@@ -402,6 +445,9 @@ int main(void)
 		cmocka_unit_test(report_adds_up),
 		cmocka_unit_test(four_channels_over_tcp_carry_it),
 		cmocka_unit_test(channels_are_as_many_as_suit_the_cpus),
+		cmocka_unit_test(senders_are_as_many_as_the_vcpus_leave_cpus_for),
+		cmocka_unit_test(vcpus_that_leave_no_cpu_share_theirs),
+		cmocka_unit_test(who_says_how_many_channels_has_them_all_send),
 		cmocka_unit_test(a_destination_grants_what_it_has_cpus_for),
 		cmocka_unit_test(ipv6_carries_it),
 		cmocka_unit_test(nobody_listening_leaves_the_vm_running),

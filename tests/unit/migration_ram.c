@@ -135,6 +135,25 @@ static void several_channels_carry_one_memory(void **state)
 	rig_exit(&r);
 }
 
+static void a_channel_that_rests_carries_no_page(void **state)
+{
+	struct rig r;
+	uint64_t before;
+
+	(void)state;
+	rig_init(&r, 2);
+	r.send.nsenders = 1;
+	before = r.out[1].sent;
+	fake_vm_fill(r.from, 0, 1700, 1);
+	one_round(&r, 1, false);
+	assert_true(r.out[1].sent - before < PAGE_BYTES);
+	r.send.nsenders = 0;
+	fake_vm_fill(r.from, 0, 1700, 2);
+	one_round(&r, 2, true);
+	assert_true(fake_vm_same_memory(r.from, r.to));
+	rig_exit(&r);
+}
+
 static void later_round_carries_only_what_was_written(void **state)
 {
 	struct rig r;
@@ -459,6 +478,7 @@ int main(void)
 		cmocka_unit_test(memory_arrives_as_it_was),
 		cmocka_unit_test(region_above_the_hole_arrives),
 		cmocka_unit_test(several_channels_carry_one_memory),
+		cmocka_unit_test(a_channel_that_rests_carries_no_page),
 		cmocka_unit_test(later_round_carries_only_what_was_written),
 		cmocka_unit_test(page_that_became_zero_is_zero_there),
 		cmocka_unit_test(memory_never_touched_costs_nothing),
