@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/base/byteorder.h"
 #include "vmm/state/state.h"
 
 struct inner {
@@ -307,6 +308,23 @@ static void an_older_layout_is_refused_before_libfdt_trips_on_it(void **state)
 	free(fdt);
 }
 
+/* A length so large that the next tag would be its own, or one before it. */
+static void a_length_that_wraps_around_is_refused(void **state)
+{
+	static const uint32_t len[] = { 0xfffffff4, 0xfffffff0, 0xffffffd0 };
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(len); i++) {
+		struct error err = ERROR_INIT;
+		uint8_t *fdt = editable();
+		int at = fdt_first_property_offset(fdt, 0);
+
+		put_be32(fdt + fdt_off_dt_struct(fdt) + at + 4, len[i]);
+		assert_true(state_check(fdt, fdt_totalsize(fdt), &err) < 0);
+		free(fdt);
+	}
+}
+
 static void a_newer_version_is_refused(void **state)
 {
 	struct error err = ERROR_INIT;
@@ -357,6 +375,7 @@ int main(void)
 		cmocka_unit_test(a_truncated_tree_is_refused_at_every_length),
 		cmocka_unit_test(
 			an_older_layout_is_refused_before_libfdt_trips_on_it),
+		cmocka_unit_test(a_length_that_wraps_around_is_refused),
 		cmocka_unit_test(a_newer_version_is_refused),
 		cmocka_unit_test(json_has_every_field),
 	};

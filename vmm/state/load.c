@@ -21,6 +21,20 @@ struct loader {
 static int load_fields(struct loader *l, int node,
 		       const struct state_table *t, void *obj);
 
+/* fdt_next_tag() of 1.6.1 takes a length that wraps around for the way back, and
+ * fdt_check_full() then walks in a circle (a fuzzer found it). */
+static bool goes_forward(const void *fdt)
+{
+	uint32_t tag;
+	int at, next = 0;
+
+	do {
+		at = next;
+		tag = fdt_next_tag(fdt, at, &next);
+	} while (next > at && tag != FDT_END);
+	return next > at;
+}
+
 /*
  * libfdt reads older layouts too, and with less care: fdt_check_full() of 1.6.1
  * follows a null name in one that says version 6 (a fuzzer found it). We only
@@ -28,6 +42,8 @@ static int load_fields(struct loader *l, int node,
  */
 int state_fdt_check(const void *fdt, size_t len)
 {
+	int ret;
+
 	if (len < sizeof(struct fdt_header))
 		return -FDT_ERR_TRUNCATED;
 	/* by the byte: a tree inside of a message may lie unaligned */
@@ -35,7 +51,12 @@ int state_fdt_check(const void *fdt, size_t len)
 	    get_be32((const uint8_t *)fdt +
 		     offsetof(struct fdt_header, version)) != 17)
 		return -FDT_ERR_BADVERSION;
-	return fdt_check_full(fdt, len);
+	ret = fdt_check_header(fdt);
+	if (ret == 0 && fdt_totalsize(fdt) > len)
+		ret = -FDT_ERR_TRUNCATED;
+	if (ret == 0 && !goes_forward(fdt))
+		ret = -FDT_ERR_BADSTRUCTURE;
+	return ret ? ret : fdt_check_full(fdt, len);
 }
 
 int state_check(const void *fdt, size_t len, struct error *err)
