@@ -15,7 +15,7 @@ unsigned int channels_grant(unsigned int wished, bool fewer);
 /* CPUs that vCPUs which keep @busy of them leave to the copy; 0: none. */
 unsigned int channels_room(unsigned int busy);
 /* The calling thread copies: from now on a guest that wants its CPU comes first.
- * For good: without privileges there is no way back. */
+ * For good: without privileges there is no way back. Idempotent. */
 void channels_step_back(void);
 
 #endif

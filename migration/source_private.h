@@ -83,7 +83,6 @@ struct migration_source {
 	unsigned int throttle;		/* of the vCPUs now, percent */
 	uint64_t vcpu_time;		/* that they have had, ns */
 	uint64_t vcpu_time_at;		/* when that was asked */
-	bool stepped_back;		/* this thread */
 	struct vcpu_loads loads;	/* of each, with rings */
 	bool forced;			/* stopped however long it takes */
 	uint64_t try_until;		/* a dry run's round ends here, 0: not */

@@ -53,14 +53,13 @@ static unsigned int busy_vcpus(struct migration_source *s)
 void source_share_cpus(struct migration_source *s)
 {
 	unsigned int room = channels_room(busy_vcpus(s));
+	bool all = !room || s->cfg.params.channels;
 
-	if (room && !s->stepped_back)
+	if (room)
 		channels_step_back();
-	s->stepped_back = s->stepped_back || room;
-	if (!s->cfg.params.channels)
-		s->ram.nsenders = MIN(room, s->nbulk);
+	s->ram.nsenders = all ? s->nbulk : MIN(room, s->nbulk);
 	pthread_mutex_lock(&s->progress.lock);
-	s->progress.now.senders = s->ram.nsenders ? s->ram.nsenders : s->nbulk;
+	s->progress.now.senders = s->ram.nsenders;
 	pthread_mutex_unlock(&s->progress.lock);
 }
 
