@@ -24,9 +24,10 @@ static void *guest_thread(void *arg)
 	struct fake_vm *f = arg;
 
 	while (!f->quit) {
-		uint64_t pages = f->guest_pages;
+		uint64_t pages;
 
 		pthread_mutex_lock(&f->gate);
+		pages = f->guest_pages;
 		if (f->state == VM_RUNNING && pages && !f->held) {
 			uint64_t count = ++f->counter;
 
@@ -61,8 +62,11 @@ static void set_state(struct fake_vm *f, enum vm_state state)
 static int fake_dirty_start(struct vm *vm, struct error *err)
 {
 	(void)err;
+	/* between two writes: what was written before is of the first round */
+	pthread_mutex_lock(&fake(vm)->gate);
 	fake(vm)->first_sync = true;
 	memory_track_own(&vm->mem, true);
+	pthread_mutex_unlock(&fake(vm)->gate);
 	return 0;
 }
 
