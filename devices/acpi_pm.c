@@ -166,20 +166,12 @@ static void acpi_pm_reset(struct device *dev)
 	device_unlock(dev);
 }
 
-static uint64_t wall_clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 static void acpi_pm_pre_save(void *obj)
 {
 	struct acpi_pm *pm = obj;
 
 	pm->timer_ns = now_ns() - pm->timer_start;
-	pm->wall_ns = wall_clock_ns();
+	pm->wall_ns = clock_ns(CLOCK_REALTIME);
 }
 
 /*
@@ -190,7 +182,7 @@ static void acpi_pm_pre_save(void *obj)
 static int acpi_pm_post_load(void *obj, struct error *err)
 {
 	struct acpi_pm *pm = obj;
-	uint64_t wall = wall_clock_ns();
+	uint64_t wall = clock_ns(CLOCK_REALTIME);
 	uint64_t moved = wall > pm->wall_ns ? wall - pm->wall_ns : 0;
 
 	pm->timer_start = now_ns() - pm->timer_ns - moved;

@@ -56,12 +56,10 @@ static struct rtc *to_rtc(struct device *dev)
 	return container_of(dev, struct rtc, dev);
 }
 
-static uint64_t host_ns(void)
+/* Since 1970, by the guest's clock. */
+static uint64_t guest_ns(const struct rtc *rtc)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+	return clock_ns(CLOCK_REALTIME) + rtc->offset_ns;
 }
 
 static uint8_t encode(const struct rtc *rtc, int value)
@@ -101,7 +99,7 @@ static int decode_hour(const struct rtc *rtc, uint8_t value)
 /* Bring the calendar registers up to date, unless the guest holds them. */
 static void update_calendar(struct rtc *rtc)
 {
-	time_t now = (time_t)((host_ns() + rtc->offset_ns) / NSEC_PER_SEC);
+	time_t now = (time_t)(guest_ns(rtc) / NSEC_PER_SEC);
 	struct tm tm;
 
 	if ((rtc->ram[RTC_B] & B_SET) || !gmtime_r(&now, &tm))
@@ -133,7 +131,7 @@ static void take_calendar(struct rtc *rtc)
 	 * released (data sheet, "divider stages"), and drivers set the clock
 	 * with that in mind. */
 	rtc->offset_ns = (uint64_t)timegm(&tm) * NSEC_PER_SEC +
-			 NSEC_PER_SEC / 2 - host_ns();
+			 NSEC_PER_SEC / 2 - clock_ns(CLOCK_REALTIME);
 }
 
 static bool is_calendar(uint8_t index)
@@ -189,7 +187,7 @@ static void write_data(struct rtc *rtc, uint8_t value)
 
 static uint8_t read_a(const struct rtc *rtc)
 {
-	uint64_t ns = (host_ns() + rtc->offset_ns) % NSEC_PER_SEC;
+	uint64_t ns = guest_ns(rtc) % NSEC_PER_SEC;
 	bool uip = ns >= NSEC_PER_SEC - UIP_NS && !(rtc->ram[RTC_B] & B_SET);
 
 	return uip ? rtc->ram[RTC_A] | A_UIP : rtc->ram[RTC_A];

@@ -173,11 +173,8 @@ int snapshot_verify(const struct snapshot *s, const atomic_bool *stop,
 int snapshot_mark_restored(struct snapshot *s, struct error *err)
 {
 	uint8_t header[SNAPSHOT_HEADER];
-	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	s->header.restored_ns = (uint64_t)now.tv_sec * NSEC_PER_SEC +
-				(uint64_t)now.tv_nsec;
+	s->header.restored_ns = clock_ns(CLOCK_REALTIME);
 	snapshot_header_encode(header, &s->header);
 	if (pwrite(s->fd, header, sizeof(header), 0) != sizeof(header) ||
 	    fdatasync(s->fd))

@@ -80,16 +80,13 @@ int snapshot_finish_file(struct snapshot_save *s, const void *state, size_t len)
 {
 	const void *tree = s->cfg.vm->tree;
 	uint8_t header[SNAPSHOT_HEADER];
-	struct timespec now;
 	int ret = write_part(s, SNAPSHOT_TABLE, s->table, 4 * s->blocks);
 
 	if (ret == 0)
 		ret = write_part(s, SNAPSHOT_TREE, tree, fdt_totalsize(tree));
 	if (ret == 0)
 		ret = write_part(s, SNAPSHOT_STATE, state, len);
-	clock_gettime(CLOCK_REALTIME, &now);
-	s->header.saved_ns = (uint64_t)now.tv_sec * NSEC_PER_SEC +
-			     (uint64_t)now.tv_nsec;
+	s->header.saved_ns = clock_ns(CLOCK_REALTIME);
 	/* one that stopped for a disk tries again there */
 	s->header.flags = s->before == VM_PAUSED ? 0 : SNAPSHOT_RUN;
 	snapshot_header_encode(header, &s->header);

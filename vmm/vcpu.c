@@ -297,19 +297,19 @@ void vcpus_destroy(struct vm *vm)
 	vm->vcpu = NULL;
 }
 
+uint64_t vcpu_time(const struct vcpu *cpu)
+{
+	clockid_t clock;
+
+	return pthread_getcpuclockid(cpu->thread, &clock) ? 0 : clock_ns(clock);
+}
+
 uint64_t vm_vcpu_time(struct vm *vm)
 {
 	uint64_t sum = 0;
 
-	for (unsigned int i = 0; i < vm->nvcpus; i++) {
-		struct timespec t;
-		clockid_t clock;
-
-		if (!pthread_getcpuclockid(vm->vcpu[i].thread, &clock) &&
-		    !clock_gettime(clock, &t))
-			sum += (uint64_t)t.tv_sec * NSEC_PER_SEC +
-			       (uint64_t)t.tv_nsec;
-	}
+	for (unsigned int i = 0; i < vm->nvcpus; i++)
+		sum += vcpu_time(&vm->vcpu[i]);
 	return sum;
 }
 

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "vmm/base/error.h"
 
@@ -42,6 +43,8 @@ void vcpus_destroy(struct vm *vm);
 /* Let them run / stop them and wait. Any thread but a vCPU's. */
 void vcpus_resume(struct vm *vm);
 void vcpus_pause(struct vm *vm);
+/* CPU time that its thread has had so far, in ns. Any thread. */
+uint64_t vcpu_time(const struct vcpu *cpu);
 /* A turn of rest begins, for one, and ends, for all. Doesn't wait for them. */
 void vcpu_rest(struct vcpu *cpu);
 void vcpus_rest_over(struct vm *vm);

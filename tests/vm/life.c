@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vmm/base/util.h"
@@ -110,25 +109,14 @@ static void a_hundred_pauses_do_no_harm(void **state)
 	vm_rig_free(r);
 }
 
-/* Nanoseconds of CPU that the first vCPU has had. */
-static uint64_t cpu_time(struct vm_rig *r)
-{
-	struct timespec t;
-	clockid_t id;
-
-	assert_int_equal(pthread_getcpuclockid(r->vm->vcpu[0].thread, &id), 0);
-	clock_gettime(id, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 /* Percent of the time that it ran, over some heartbeats. */
 static uint64_t share(struct vm_rig *r)
 {
-	uint64_t cpu = cpu_time(r), wall = now_ns();
+	uint64_t cpu = vcpu_time(&r->vm->vcpu[0]), wall = now_ns();
 
 	for (int i = 0; i < 20; i++)
 		vm_rig_expect(r, "\nH", vm_rig_len(r));
-	return (cpu_time(r) - cpu) * 100 / (now_ns() - wall);
+	return (vcpu_time(&r->vm->vcpu[0]) - cpu) * 100 / (now_ns() - wall);
 }
 
 /* Other load may delay who lets it rest: then it is looked at again. */

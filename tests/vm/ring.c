@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "migration/bits.h"
@@ -261,17 +260,6 @@ static void without_rings_vcpus_are_not_told_apart(void **state)
 	vm_rig_free(r);
 }
 
-static uint64_t cpu_time(struct vm_rig *r, unsigned int vcpu)
-{
-	struct timespec t;
-	clockid_t id;
-
-	assert_int_equal(pthread_getcpuclockid(r->vm->vcpu[vcpu].thread, &id),
-			 0);
-	clock_gettime(id, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 /* Each against the other in the same time: other load slows both. */
 static void who_is_throttled_more_has_less(void **state)
 {
@@ -284,11 +272,11 @@ static void who_is_throttled_more_has_less(void **state)
 
 		vm_throttle_each(r->vm, turn ? other : each);
 		while (ratio < 200 && tries++ < 20) {
-			t[0] = cpu_time(r, 0);
-			t[1] = cpu_time(r, 1);
+			t[0] = vcpu_time(&r->vm->vcpu[0]);
+			t[1] = vcpu_time(&r->vm->vcpu[1]);
 			some_beats(r, 10);
-			t[0] = cpu_time(r, 0) - t[0];
-			t[1] = cpu_time(r, 1) - t[1];
+			t[0] = vcpu_time(&r->vm->vcpu[0]) - t[0];
+			t[1] = vcpu_time(&r->vm->vcpu[1]) - t[1];
 			ratio = t[fast] * 100 / MAX(t[!fast], 1ull);
 		}
 		print_message("vCPU %u has %llu %% of the other's time\n",

@@ -54,13 +54,19 @@ static inline bool range_within(uint64_t offset, uint64_t len, uint64_t size)
 	return offset <= size && len <= size - offset;
 }
 
-/* Nanoseconds of the monotonic clock: intervals and deadlines. */
+/* Nanoseconds of a clock; 0 of one that is no more. */
+static inline uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t = { 0 };
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* Of the monotonic clock: intervals and deadlines. */
 static inline uint64_t now_ns(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 /* As pthread_cond_timedwait(), until @end of that clock. */
