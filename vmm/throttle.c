@@ -17,6 +17,8 @@
 #define PERIOD_NS (10 * NSEC_PER_MSEC)
 /* Shorter turns would be spent on waking up. */
 #define RUN_LEAST_NS (1 * NSEC_PER_MSEC)
+/* A run that lasted longer than it should have is made up for up to this. */
+#define LATE_MOST_NS (10 * NSEC_PER_MSEC)
 #define THROTTLE_MOST 99u
 
 struct throttle {
@@ -53,16 +55,29 @@ static void rest_those(struct throttle *t, unsigned int share)
 			vcpu_rest(&t->vm->vcpu[i]);
 }
 
-/* One run and one rest of each; who rests most begins. */
+/* The period of which @run is what a rest of @share percent leaves, ns. */
+static uint64_t period_of(uint64_t run, unsigned int share)
+{
+	return run * 100 / (100 - share);
+}
+
+/*
+ * One run and one rest of each; who rests most begins. This thread may get its
+ * CPU late, beside a host's other work: then the rest is longer by as much as
+ * the run was, or a guest that should slow down would not on a busy host.
+ */
 static void one_period(struct throttle *t)
 {
 	unsigned int share = next_share(t, THROTTLE_MOST + 1);
 	uint64_t run = MAX(PERIOD_NS / 100 * (100 - share), RUN_LEAST_NS);
-	uint64_t period = run * 100 / (100 - share), start = now_ns();
+	uint64_t period = period_of(run, share), start = now_ns();
 
 	for (; share && !t->end; share = next_share(t, share)) {
-		turn(t, start + period / 100 * (100 - share));
+		run = period / 100 * (100 - share);
+		turn(t, start + run);
 		rest_those(t, share);
+		run = MIN(now_ns() - start, run + LATE_MOST_NS);
+		period = MAX(period, period_of(run, share));
 	}
 	turn(t, start + period);
 	vcpus_rest_over(t->vm);
