@@ -65,6 +65,7 @@ static void for_all(void (*check)(const struct state_table *t))
 
 static void check_fits(const struct state_table *t)
 {
+	assert_in_range(t->nfields, 0, STATE_MAX_FIELDS);
 	for (unsigned int i = 0; i < t->nfields; i++) {
 		const struct state_field *f = &t->fields[i];
 		uint64_t end = f->offset + (uint64_t)f->size * f->count;

@@ -253,7 +253,27 @@ static void an_extra_element_of_a_struct_array_is_refused(void **state)
 	void *fdt = editable();
 
 	fdt_add_subnode(fdt, node_of(fdt), "many@7");
-	assert_refused(fdt, "unknown field many@7");
+	assert_refused(fdt, "many@7 where many@0 was expected, of at most 4");
+}
+
+static void a_gap_in_a_struct_array_is_refused(void **state)
+{
+	void *fdt = editable();
+
+	fdt_set_name(fdt, fdt_path_offset(fdt, "/thing@1/many@1"), "many@2");
+	assert_refused(fdt, "many@2 where many@1 was expected");
+}
+
+static void a_field_that_is_there_twice_is_refused(void **state)
+{
+	void *fdt = editable();
+	struct fdt_property *again;
+
+	fdt_setprop(fdt, node_of(fdt), "?again", "\x01\x02", 2);
+	again = fdt_get_property_w(fdt, node_of(fdt), "?again", NULL);
+	again->nameoff = fdt_get_property(fdt, node_of(fdt), "u16",
+					  NULL)->nameoff;
+	assert_refused(fdt, "field u16 is there twice");
 }
 
 static void a_nested_value_above_its_limit_names_the_path(void **state)
@@ -369,6 +389,8 @@ int main(void)
 		cmocka_unit_test(an_unknown_field_is_refused),
 		cmocka_unit_test(an_unknown_field_marked_optional_is_skipped),
 		cmocka_unit_test(an_extra_element_of_a_struct_array_is_refused),
+		cmocka_unit_test(a_gap_in_a_struct_array_is_refused),
+		cmocka_unit_test(a_field_that_is_there_twice_is_refused),
 		cmocka_unit_test(a_nested_value_above_its_limit_names_the_path),
 		cmocka_unit_test(validate_refuses_before_anything_changes),
 		cmocka_unit_test(a_missing_node_is_refused),

@@ -99,26 +99,10 @@ static int store_len(struct loader *l, const struct state_field *f, void *obj,
 	return 0;
 }
 
-static int load_property(struct loader *l, int node,
-			 const struct state_field *f, void *obj)
+static int load_scalars(struct loader *l, const struct state_field *f,
+			const uint8_t *p, uint32_t n, char *dst)
 {
-	int len, ret;
-	const uint8_t *p = fdt_getprop(l->fdt, node, f->name, &len);
-	char *dst = (char *)obj + f->offset;
-
-	if (!p)
-		return missing(l, f);
-	if ((uint32_t)len % f->size)
-		return error_set(l->err, EINVAL, "field %s has %d bytes, not a multiple of %u",
-				 f->name, len, f->size);
-	ret = store_len(l, f, obj, (uint32_t)len / f->size);
-	if (ret)
-		return ret;
-	if (f->kind == STATE_BYTES) {
-		memcpy(dst, p, (size_t)len);
-		return 0;
-	}
-	for (uint32_t i = 0; i < (uint32_t)len / f->size; i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		uint64_t v = state_get_be(p + i * f->size, f->size);
 
 		if (f->max && v > f->max)
@@ -130,93 +114,137 @@ static int load_property(struct loader *l, int node,
 	return 0;
 }
 
-static int load_structs(struct loader *l, int node,
-			const struct state_field *f, void *obj)
+static int load_property(struct loader *l, const struct state_field *f,
+			 const void *p, uint32_t len, void *obj)
 {
-	bool array = f->count > 1 || f->has_len;
-	char name[64];
-	uint32_t n;
+	char *dst = (char *)obj + f->offset;
+	int ret;
 
-	for (n = 0; n < f->count; n++) {
-		int sub, ret;
+	if (len % f->size)
+		return error_set(l->err, EINVAL, "field %s has %u bytes, not a multiple of %u",
+				 f->name, len, f->size);
+	ret = store_len(l, f, obj, len / f->size);
+	if (ret)
+		return ret;
+	if (f->kind != STATE_BYTES)
+		return load_scalars(l, f, p, len / f->size, dst);
+	memcpy(dst, p, len);
+	return 0;
+}
 
-		state_node_name(name, f->name, n, array);
-		sub = fdt_subnode_offset(l->fdt, node, name);
-		if (sub < 0)
-			break;
-		ret = load_fields(l, sub, f->table, (char *)obj + f->offset +
-				  (size_t)n * f->size);
-		if (ret) {
-			error_prefix(l->err, "%s", name);
-			return ret;
-		}
+/* A table's rows as they are met in a node. */
+struct rows {
+	const struct state_table *t;
+	unsigned int next;	/* where the next one likely is */
+	uint32_t met[STATE_MAX_FIELDS];
+};
+
+/* The row called @name[0..len), or NULL. The node has them in the order in which
+ * they were written, so that the search ends where it begins. */
+static const struct state_field *row_named(struct rows *rows, const char *name,
+					   size_t len)
+{
+	for (unsigned int i = 0; i < rows->t->nfields; i++) {
+		unsigned int at = (rows->next + i) % rows->t->nfields;
+		const struct state_field *f = &rows->t->fields[at];
+
+		if (strncmp(f->name, name, len) || f->name[len])
+			continue;
+		rows->next = at + 1;
+		return f;
 	}
-	if (n == 0 && !f->has_len)
-		return missing(l, f);
-	return store_len(l, f, obj, n);
-}
-
-static const struct state_field *field_named(const struct state_table *t,
-					     const char *name, size_t len)
-{
-	for (unsigned int i = 0; i < t->nfields; i++)
-		if (strlen(t->fields[i].name) == len &&
-		    !memcmp(t->fields[i].name, name, len))
-			return &t->fields[i];
 	return NULL;
-}
-
-static int unknown(struct loader *l, const char *name)
-{
-	return error_set(l->err, EPROTO, "unknown field %s: the other side runs a newer godwit",
-			 name);
 }
 
 /* A field that no row names carries state that would be lost: refuse. Names
  * that begin with '?' are optional (written so by a newer version). */
-static int refuse_unknown(struct loader *l, int node,
-			  const struct state_table *t)
+static int unknown(struct loader *l, const char *name)
 {
-	int p, sub;
+	if (name[0] == '?')
+		return 0;
+	return error_set(l->err, EPROTO, "unknown field %s: the other side runs a newer godwit",
+			 name);
+}
 
-	fdt_for_each_property_offset(p, l->fdt, node) {
-		const char *name;
+static int load_properties(struct loader *l, int node, struct rows *rows,
+			   void *obj)
+{
+	int at, len, ret = 0;
 
-		if (!fdt_getprop_by_offset(l->fdt, p, &name, NULL))
-			return unknown(l, "(damaged)");
-		if (!field_named(t, name, strlen(name)) && name[0] != '?' &&
-		    strcmp(name, "table"))
-			return unknown(l, name);
-	}
-	fdt_for_each_subnode(sub, l->fdt, node) {
-		const char *name = fdt_get_name(l->fdt, sub, NULL);
+	fdt_for_each_property_offset(at, l->fdt, node) {
 		const struct state_field *f;
+		const char *name = "(damaged)";
+		const void *p = fdt_getprop_by_offset(l->fdt, at, &name, &len);
 
-		if (!name)
-			return unknown(l, "(damaged)");
-		f = field_named(t, name, strcspn(name, "@"));
-		if ((!f || f->kind != STATE_STRUCT) && name[0] != '?')
-			return unknown(l, name);
-		if (f && strchr(name, '@') &&
-		    strtoul(strchr(name, '@') + 1, NULL, 16) >= f->count)
-			return unknown(l, name);
+		if (p && !strcmp(name, "table"))
+			continue;
+		f = p ? row_named(rows, name, strlen(name)) : NULL;
+		if (!f || f->kind == STATE_STRUCT)
+			ret = unknown(l, name);
+		else if (rows->met[f - rows->t->fields]++)
+			ret = error_set(l->err, EINVAL, "field %s is there twice",
+					name);
+		else
+			ret = load_property(l, f, p, (uint32_t)len, obj);
+		if (ret)
+			return ret;
 	}
 	return 0;
+}
+
+/* The elements of an array come in their order, and none is left out. */
+static int load_struct(struct loader *l, int node, struct rows *rows, void *obj)
+{
+	const char *name = fdt_get_name(l->fdt, node, NULL);
+	const struct state_field *f;
+	char expected[64];
+	uint32_t n;
+	int ret;
+
+	if (!name)
+		return unknown(l, "(damaged)");
+	f = row_named(rows, name, strcspn(name, "@"));
+	if (!f || f->kind != STATE_STRUCT)
+		return unknown(l, name);
+	n = rows->met[f - rows->t->fields]++;
+	state_node_name(expected, f->name, n, f->count > 1 || f->has_len);
+	if (n >= f->count || strcmp(name, expected))
+		return error_set(l->err, EINVAL, "%s where %s was expected, of at most %u",
+				 name, expected, f->count);
+	ret = load_fields(l, node, f->table,
+			  (char *)obj + f->offset + (size_t)n * f->size);
+	if (ret)
+		error_prefix(l->err, "%s", name);
+	return ret;
+}
+
+static int all_met(struct loader *l, const struct rows *rows, void *obj)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < rows->t->nfields && !ret; i++) {
+		const struct state_field *f = &rows->t->fields[i];
+
+		if (f->kind == STATE_STRUCT && (rows->met[i] || f->has_len))
+			ret = store_len(l, f, obj, rows->met[i]);
+		else if (!rows->met[i])
+			ret = missing(l, f);
+	}
+	return ret;
 }
 
 static int load_fields(struct loader *l, int node,
 		       const struct state_table *t, void *obj)
 {
-	int ret = refuse_unknown(l, node, t);
+	struct rows rows = { .t = t };
+	int sub, ret = load_properties(l, node, &rows, obj);
 
-	for (unsigned int i = 0; i < t->nfields && !ret; i++) {
-		const struct state_field *f = &t->fields[i];
-
-		if (f->kind == STATE_STRUCT)
-			ret = load_structs(l, node, f, obj);
-		else
-			ret = load_property(l, node, f, obj);
-	}
+	rows.next = 0;
+	fdt_for_each_subnode(sub, l->fdt, node)
+		if (!ret)
+			ret = load_struct(l, sub, &rows, obj);
+	if (!ret)
+		ret = all_met(l, &rows, obj);
 	if (!ret && t->validate)
 		ret = t->validate(obj, l->err);
 	return ret;

@@ -55,7 +55,9 @@ int state_writer_init(struct state_writer *w, struct error *err)
 	w->fdt = malloc(w->size);
 	if (!w->fdt)
 		return error_set(err, ENOMEM, "no memory for a state tree");
-	fdt_create(w->fdt, (int)w->size);
+	/* to look for each name among all others takes as long as the rest */
+	fdt_create_with_flags(w->fdt, (int)w->size,
+			      FDT_CREATE_FLAG_NO_NAME_DEDUP);
 	fdt_finish_reservemap(w->fdt);
 	fdt_begin_node(w->fdt, "");
 	fdt_property_u32(w->fdt, "version", STATE_VERSION);

@@ -54,6 +54,8 @@ struct state_field {
 	const struct state_table *table;	/* STATE_STRUCT */
 };
 
+#define STATE_MAX_FIELDS 64	/* of one table */
+
 struct state_table {
 	const char *name;	/* stem of the object's kind */
 	const char *doc;
