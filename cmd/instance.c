@@ -277,6 +277,11 @@ int instance_create_vm(struct instance *inst, const void *tree, bool incoming,
 		ret = vm_create(&inst->vm, &cfg, err);
 	if (!ret && inst->confine.user.on)
 		memory_hold_pagemap(&inst->vm->mem);
+	/* Filters take a while to load, which is not for a pause; and whoever
+	 * sends memory is not trusted either. As another user the rest of the
+	 * way here would not be possible. */
+	else if (!ret && incoming)
+		vm_begin(inst->vm);
 	return ret;
 }
 

@@ -178,6 +178,23 @@ static bool may_run(struct vcpu *cpu)
 	return !quit;
 }
 
+/* Park until the threads begin. False: this one ends. */
+static bool may_begin(struct vcpu *cpu)
+{
+	struct vm *vm = cpu->vm;
+	bool quit;
+
+	pthread_mutex_lock(&vm->vcpus_lock);
+	cpu->parked = true;
+	pthread_cond_broadcast(&vm->vcpus_parked);
+	while (!vm->vcpus_begin && !vm->vcpus_quit)
+		pthread_cond_wait(&vm->vcpus_go, &vm->vcpus_lock);
+	quit = vm->vcpus_quit;
+	cpu->parked = quit;
+	pthread_mutex_unlock(&vm->vcpus_lock);
+	return !quit;
+}
+
 /* Whoever built the VM may want something done by this thread. */
 static bool starts(struct vcpu *cpu)
 {
@@ -194,13 +211,14 @@ static bool starts(struct vcpu *cpu)
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *cpu = arg;
-	bool started = false;
+	bool started;	/* or it is tried again */
 	sigset_t set;
 
 	/* all signals but the kick belong to the main thread */
 	sigfillset(&set);
 	sigdelset(&set, KICK_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &set, NULL);
+	started = may_begin(cpu) && starts(cpu);
 	while (may_run(cpu)) {
 		started = started || starts(cpu);
 		while (started && run_guest(cpu) && !immediate_exit(cpu))
@@ -313,11 +331,20 @@ uint64_t vm_vcpu_time(struct vm *vm)
 	return sum;
 }
 
+void vm_begin(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->vcpus_lock);
+	vm->vcpus_begin = true;
+	pthread_cond_broadcast(&vm->vcpus_go);
+	pthread_mutex_unlock(&vm->vcpus_lock);
+}
+
 void vcpus_resume(struct vm *vm)
 {
 	for (unsigned int i = 0; i < vm->nvcpus; i++)
 		arch_vcpu_resume(vm->vcpu[i].arch);
 	pthread_mutex_lock(&vm->vcpus_lock);
+	vm->vcpus_begin = true;
 	vm->vcpus_stop = false;
 	pthread_cond_broadcast(&vm->vcpus_go);
 	pthread_mutex_unlock(&vm->vcpus_lock);

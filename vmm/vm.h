@@ -70,7 +70,7 @@ struct vm_config {
 	/* A request failed; the VM was paused if e->stop. May be NULL. */
 	void (*io_error)(void *arg, const struct io_error *e);
 	/* In each vCPU's thread, before its first guest code, which needs a 0;
-	 * may be NULL. */
+	 * see vm_begin(). May be NULL. */
 	int (*vcpu_starts)(void *arg, struct error *err);
 	void *event_arg;	/* of all three */
 	/* Host character device by name; NULL and @err if there is none. */
@@ -114,6 +114,7 @@ struct vm {
 	pthread_mutex_t vcpus_lock;	/* the rest */
 	pthread_cond_t vcpus_go;
 	pthread_cond_t vcpus_parked;
+	bool vcpus_begin;
 	bool vcpus_stop;
 	bool vcpus_quit;
 	struct throttle *throttle;	/* NULL: none; who calls vm_throttle */
@@ -135,6 +136,9 @@ int vm_boot(struct vm *vm, struct error *err) __must_check;
 int vm_activate(struct vm *vm, struct error *err) __must_check;
 int vm_deactivate(struct vm *vm, struct error *err) __must_check;
 
+/* vCPUs' threads do vm_config's vcpu_starts() now, rather than when they are let
+ * run. Doesn't wait for them. Any thread. */
+void vm_begin(struct vm *vm);
 /* Start devices, which try again what they kept, and let the vCPUs run. -EBUSY
  * if the memory was handed to a process where the guest has run. Any thread. */
 int vm_run(struct vm *vm, struct error *err) __must_check;

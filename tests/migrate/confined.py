@@ -48,6 +48,14 @@ def confined(vm):
         assert fields.get('Seccomp_filters', '2') == '2', fields
 
 
+def is_confined(vm):
+    try:
+        confined(vm)
+    except AssertionError:
+        return False
+    return True
+
+
 def a_vm_is_confined_where_it_boots_and_where_it_arrives(host):
     a = host.boot('verifier', LOAD)
     a.wait_output('V')
@@ -56,6 +64,21 @@ def a_vm_is_confined_where_it_boots_and_where_it_arrives(host):
     moved(a, b, channels=2, downtime_limit=20000, max_pause=20000)
     b.alive()
     confined(b)
+
+
+def who_sends_the_memory_meets_a_confined_process(host):
+    a = host.boot('verifier', LOAD)
+    a.wait_output('V')
+    b = host.listen()
+    a.migrate(b.uri, wait=False, max_bandwidth=1 << 20)
+    b.qmp.wait_event(lambda e: e['event'] == 'MIGRATION'
+                     and e['data']['status'] == 'active')
+    until(lambda: is_confined(b), 'its threads are confined')
+    a.qmp('migrate_cancel')
+    assert a.outcome()['status'] == 'cancelled'
+    # it can still build another machine, and runs one
+    moved(a, b, downtime_limit=20000, max_pause=20000)
+    b.alive()
 
 
 def as_user(host, *words):
@@ -212,6 +235,7 @@ def one_that_is_not_to_be_confined_is_not(host):
 
 CLAIMS = [
     a_vm_is_confined_where_it_boots_and_where_it_arrives,
+    who_sends_the_memory_meets_a_confined_process,
     one_that_is_not_to_be_confined_is_not,
     as_another_user_below_another_root_a_vm_moves_there_and_back,
     so_its_disk_comes_back_after_its_server,
