@@ -13,6 +13,7 @@
 
 /* Pages of a chunk: what is protected and then sent at a time (8 MiB). */
 #define CHUNK 2048
+#define FEWEST_PAGES 128	/* for a thread of their own */
 #define PUSH_BYTES (256 * KIB)
 #define BATCH_RUNS 128
 #define BATCH_BYTES (1 * MIB)	/* written at once when this much is there */
@@ -302,9 +303,15 @@ static void worker_start(struct ram_worker *w)
 	error_clear(&w->err);
 }
 
+/* In this round. A thread more pays if there are pages for it: to make one takes
+ * as long as to send the fewest. */
 static unsigned int senders(const struct ram_send *rs)
 {
-	return rs->nsenders ? MIN(rs->nsenders, rs->nchannels) : rs->nchannels;
+	unsigned int most = rs->nsenders ? MIN(rs->nsenders, rs->nchannels) :
+					   rs->nchannels;
+	uint64_t wanted = 1 + rs->dirty_pages / FEWEST_PAGES;
+
+	return rs->pushing || wanted > most ? most : (unsigned int)wanted;
 }
 
 /* A channel whose thread can't be made has no share in this round. */
