@@ -8,7 +8,6 @@
  */
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "vmm/base/util.h"
 #include "vmm/vcpu.h"
@@ -17,7 +16,7 @@
 #define PERIOD_NS (10 * NSEC_PER_MSEC)
 /* Shorter turns would be spent on waking up. */
 #define RUN_LEAST_NS (1 * NSEC_PER_MSEC)
-/* A run that lasted longer than it should have is made up for up to this. */
+/* What a vCPU runs for longer than it should is made up for, up to this. */
 #define LATE_MOST_NS (10 * NSEC_PER_MSEC)
 #define THROTTLE_MOST 99u
 
@@ -27,7 +26,10 @@ struct throttle {
 	pthread_mutex_t lock;		/* protects the rest */
 	pthread_cond_t changed;
 	bool end;
-	unsigned int percent[];		/* of each vCPU, 0..THROTTLE_MOST */
+	struct {
+		unsigned int percent;	/* of rest, 0..THROTTLE_MOST */
+		uint64_t began;		/* its CPU time at the period's start */
+	} each[];			/* vCPU */
 };
 
 /* Until @end (now_ns()), or it shall end; under the lock. */
@@ -43,16 +45,28 @@ static unsigned int next_share(const struct throttle *t, unsigned int below)
 	unsigned int most = 0;
 
 	for (unsigned int i = 0; i < t->vm->nvcpus; i++)
-		if (t->percent[i] < below)
-			most = MAX(most, t->percent[i]);
+		if (t->each[i].percent < below)
+			most = MAX(most, t->each[i].percent);
 	return most;
 }
 
 static void rest_those(struct throttle *t, unsigned int share)
 {
 	for (unsigned int i = 0; i < t->vm->nvcpus; i++)
-		if (t->percent[i] == share)
+		if (t->each[i].percent == share)
 			vcpu_rest(&t->vm->vcpu[i]);
+}
+
+/* CPU time of who had most of it in this period, of those with that share. */
+static uint64_t longest_run(const struct throttle *t, unsigned int share)
+{
+	uint64_t most = 0;
+
+	for (unsigned int i = 0; i < t->vm->nvcpus; i++)
+		if (t->each[i].percent == share)
+			most = MAX(most, vcpu_time(&t->vm->vcpu[i]) -
+						 t->each[i].began);
+	return most;
 }
 
 /* The period of which @run is what a rest of @share percent leaves, ns. */
@@ -64,7 +78,8 @@ static uint64_t period_of(uint64_t run, unsigned int share)
 /*
  * One run and one rest of each; who rests most begins. This thread may get its
  * CPU late, beside a host's other work: then the rest is longer by as much as
- * the run was, or a guest that should slow down would not on a busy host.
+ * the run was, or a guest that should slow down would not on a busy host. A
+ * vCPU that was late itself has not run for longer.
  */
 static void one_period(struct throttle *t)
 {
@@ -72,11 +87,13 @@ static void one_period(struct throttle *t)
 	uint64_t run = MAX(PERIOD_NS / 100 * (100 - share), RUN_LEAST_NS);
 	uint64_t period = period_of(run, share), start = now_ns();
 
+	for (unsigned int i = 0; i < t->vm->nvcpus; i++)
+		t->each[i].began = vcpu_time(&t->vm->vcpu[i]);
 	for (; share && !t->end; share = next_share(t, share)) {
 		run = period / 100 * (100 - share);
 		turn(t, start + run);
 		rest_those(t, share);
-		run = MIN(now_ns() - start, run + LATE_MOST_NS);
+		run = MIN(longest_run(t, share), run + LATE_MOST_NS);
 		period = MAX(period, period_of(run, share));
 	}
 	turn(t, start + period);
@@ -94,16 +111,23 @@ static void *throttle_thread(void *arg)
 	return NULL;
 }
 
+/* Under the lock. */
+static void set_each(struct throttle *t, const unsigned int *percent)
+{
+	for (unsigned int i = 0; i < t->vm->nvcpus; i++)
+		t->each[i].percent = percent[i];
+}
+
 static struct throttle *throttle_new(struct vm *vm,
 				     const unsigned int *percent)
 {
-	size_t bytes = vm->nvcpus * sizeof(*percent);
-	struct throttle *t = calloc(1, sizeof(*t) + bytes);
+	struct throttle *t = calloc(1, sizeof(*t) +
+					       vm->nvcpus * sizeof(t->each[0]));
 
 	if (!t)
 		return NULL;
 	t->vm = vm;
-	memcpy(t->percent, percent, bytes);
+	set_each(t, percent);
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->changed, NULL);
 	if (!pthread_create(&t->thread, NULL, throttle_thread, t)) {
@@ -135,7 +159,7 @@ void vm_hold(struct vm *vm, bool on)
 static void set(struct throttle *t, const unsigned int *percent, bool end)
 {
 	pthread_mutex_lock(&t->lock);
-	memcpy(t->percent, percent, t->vm->nvcpus * sizeof(*percent));
+	set_each(t, percent);
 	t->end = end;
 	pthread_cond_broadcast(&t->changed);
 	pthread_mutex_unlock(&t->lock);
