@@ -227,7 +227,7 @@ static bool tells_the_writer(struct watch *w, unsigned int writer)
 		sync_now(w);
 		assert_true(dirty_by_vcpu(w->r->vm, pages));
 		if (pages[writer] - before[writer] >
-		    100 + 10 * (pages[!writer] - before[!writer]))
+		    20 + 10 * (pages[!writer] - before[!writer]))
 			return true;
 	}
 	print_message("writer %u: %llu and %llu pages\n", writer,
@@ -242,8 +242,8 @@ static void rings_tell_the_writer_from_the_quiet(void **state)
 	for (unsigned int writer = 0; writer < 2; writer++) {
 		struct watch w;
 
-		watch_start(&w, boot(writer ? "writer=1 ws=4 hb=5" :
-					      "writer=0 ws=4 hb=5",
+		watch_start(&w, boot(writer ? "writer=1 ws=4 hb=20" :
+					      "writer=0 ws=4 hb=20",
 				     DIRTY_RING, 0));
 		assert_true(tells_the_writer(&w, writer));
 		vm_pause(w.r->vm, VM_PAUSED);
