@@ -20,6 +20,7 @@
 #define KEEP_COUNT 2
 #define USER_TIMEOUT_MS 7000
 #define LAN_RTT_US 2000
+#define CONGESTION_NAME 16	/* TCP_CA_NAME_MAX */
 #define UNSENT_BYTES (256 << 10)
 
 struct host_port {
@@ -95,27 +96,77 @@ static int resolve(const char *rest, int flags, struct addrinfo **out,
 	return 0;
 }
 
+static int set_congestion(int fd, const char *name)
+{
+	return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name,
+			  (socklen_t)strlen(name));
+}
+
+/*
+ * BBR paces: it sends by a timer, at the rate that it measured. Between hosts
+ * of one site there is nothing to win by that, and it takes twice the CPU time
+ * and half of the bandwidth (measured: 2.3 instead of 4.3 GiB/s on loopback).
+ * A socket that once had it stays paced, so another one is chosen before the
+ * connection, whose time then tells whether the path is long. Reno may be
+ * chosen by everybody. @usual: what there was instead, or "".
+ */
+static void tcp_unpace(int fd, char usual[CONGESTION_NAME])
+{
+	socklen_t len = CONGESTION_NAME - 1;
+
+	memset(usual, 0, CONGESTION_NAME);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, usual, &len) < 0 ||
+	    strncmp(usual, "bbr", 3) ||
+	    (set_congestion(fd, "cubic") && set_congestion(fd, "reno")))
+		usual[0] = '\0';
+}
+
+static void tcp_pace(int fd, const char *usual)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (usual[0] &&
+	    getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+	    info.tcpi_rtt > LAN_RTT_US)
+		(void)set_congestion(fd, usual);
+}
+
+static int connect_within(int fd, const struct addrinfo *ai, int cancel_fd,
+			  uint64_t deadline)
+{
+	socklen_t len = sizeof(int);
+	int code = 0;
+	int ret;
+
+	if (connect(fd, ai->ai_addr, ai->ai_addrlen) == 0)
+		return 0;
+	ret = -errno;
+	if (ret == -EINPROGRESS)
+		ret = channel_wait_fd(fd, POLLOUT, cancel_fd, deadline);
+	if (ret == 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &len))
+		code = errno;
+	return ret ? ret : -code;
+}
+
 static int connect_one(const struct addrinfo *ai, int cancel_fd,
 		       uint64_t deadline)
 {
 	int fd = socket(ai->ai_family,
 			SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	socklen_t len = sizeof(int);
-	int code = 0;
+	char usual[CONGESTION_NAME];
 	int ret;
 
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, ai->ai_addr, ai->ai_addrlen) == 0)
+	tcp_unpace(fd, usual);
+	ret = connect_within(fd, ai, cancel_fd, deadline);
+	if (ret == 0) {
+		tcp_pace(fd, usual);
 		return fd;
-	ret = -errno;
-	if (ret == -EINPROGRESS)
-		ret = channel_wait_fd(fd, POLLOUT, cancel_fd, deadline);
-	if (ret == 0 &&
-	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &len) == 0 && !code)
-		return fd;
+	}
 	close(fd);
-	return ret ? ret : -code;
+	return ret;
 }
 
 static int tcp_connect(const char *rest, int cancel_fd, uint64_t deadline,
@@ -206,31 +257,6 @@ static int tcp_listen(const char *rest, char uri[CHANNEL_URI_MAX],
 }
 
 /*
- * BBR paces: it sends by a timer, at the rate that it measured. Between hosts
- * of one site there is nothing to win by that, and it takes twice the CPU time
- * and half of the bandwidth (measured: 2.3 instead of 4.3 GiB/s on loopback).
- * So it is left only where the path is long. Reno may be chosen by everybody.
- */
-static void tcp_unpace(int fd)
-{
-	static const char *const instead[] = { "cubic", "reno" };
-	struct tcp_info info = { 0 };
-	socklen_t info_len = sizeof(info);
-	char name[16] = "";
-	socklen_t len = sizeof(name) - 1;
-
-	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) < 0 ||
-	    strncmp(name, "bbr", 3) ||
-	    getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_len) < 0 ||
-	    info.tcpi_rtt > LAN_RTT_US)
-		return;
-	for (size_t i = 0; i < ARRAY_SIZE(instead); i++)
-		if (!setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, instead[i],
-				(socklen_t)strlen(instead[i])))
-			return;
-}
-
-/*
  * Buffers are left to the kernel: setting a size ends its own tuning, which
  * goes to several megabytes where the path wants them. But what waits there
  * unsent falls out of the cache before it is read again: with a bound, which the
@@ -253,7 +279,6 @@ static void tcp_tune(int fd)
 	for (size_t i = 0; i < ARRAY_SIZE(option); i++)
 		setsockopt(fd, option[i].level, option[i].name,
 			   &option[i].value, sizeof(option[i].value));
-	tcp_unpace(fd);
 }
 
 const struct transport transport_tcp = {
