@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -60,6 +62,37 @@ static void port_zero_becomes_a_real_one(void **state)
 	assert_int_equal(channel_connect(&ch, l.uri, &plain, -1, 0, &err), 0);
 	channel_close(&ch);
 	listener_close(&l);
+}
+
+static void congestion_of(int fd, char name[16])
+{
+	socklen_t len = 15;
+
+	memset(name, 0, 16);
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name,
+				    &len), 0);
+}
+
+static void bbr_does_not_pace_a_short_path(void **state)
+{
+	struct error err = ERROR_INIT;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char usual[16], chosen[16];
+	struct listener l;
+	struct channel ch;
+
+	(void)state;
+	congestion_of(fd, usual);
+	assert_int_equal(channel_listen(&l, "tcp:127.0.0.1:0", &plain, &err), 0);
+	assert_int_equal(channel_connect(&ch, l.uri, &plain, -1, 0, &err), 0);
+	congestion_of(ch.fd, chosen);
+	if (strncmp(usual, "bbr", 3))
+		assert_string_equal(chosen, usual);
+	else
+		assert_int_not_equal(strncmp(chosen, "bbr", 3), 0);
+	channel_close(&ch);
+	listener_close(&l);
+	close(fd);
 }
 
 static void socket_left_by_a_dead_process_is_replaced(void **state)
@@ -241,6 +274,7 @@ int main(void)
 		cmocka_unit_test(addresses_that_make_no_sense_are_explained),
 		cmocka_unit_test(refused_connection_names_the_address),
 		cmocka_unit_test(port_zero_becomes_a_real_one),
+		cmocka_unit_test(bbr_does_not_pace_a_short_path),
 		cmocka_unit_test(socket_left_by_a_dead_process_is_replaced),
 		cmocka_unit_test(socket_in_use_is_not_stolen),
 		cmocka_unit_test(read_ends_at_its_deadline),
