@@ -275,14 +275,16 @@ int instance_create_vm(struct instance *inst, const void *tree, bool incoming,
 
 	if (!ret)
 		ret = vm_create(&inst->vm, &cfg, err);
-	if (!ret && inst->confine.user.on)
-		memory_hold_pagemap(&inst->vm->mem);
+	if (ret)
+		return ret;
 	/* Filters take a while to load, which is not for a pause; and whoever
-	 * sends memory is not trusted either. As another user the rest of the
-	 * way here would not be possible. */
-	else if (!ret && incoming)
+	 * sends memory is not trusted either. To become another user now would
+	 * close the rest of the way here. */
+	if (inst->confine.user.on)
+		memory_hold_pagemap(&inst->vm->mem);
+	else if (incoming)
 		vm_begin(inst->vm);
-	return ret;
+	return 0;
 }
 
 /* -- life */

@@ -60,7 +60,8 @@ int tls_handshake_step(struct channel *ch, short *events, struct error *err)
 	__must_check;
 /* After the handshake. */
 const struct tls_peer *tls_peer(const struct channel *ch);
-/* Does the kernel encrypt? */
+/* Does the kernel encrypt? GnuTLS must have been built for it, which Debian 12's
+ * is not, and be told to (ktls = true). */
 bool tls_in_kernel(const struct channel *ch);
 
 #endif

@@ -62,10 +62,12 @@ static uint64_t longest_run(const struct throttle *t, unsigned int share)
 {
 	uint64_t most = 0;
 
-	for (unsigned int i = 0; i < t->vm->nvcpus; i++)
+	for (unsigned int i = 0; i < t->vm->nvcpus; i++) {
+		uint64_t ran = vcpu_time(&t->vm->vcpu[i]) - t->each[i].began;
+
 		if (t->each[i].percent == share)
-			most = MAX(most, vcpu_time(&t->vm->vcpu[i]) -
-						 t->each[i].began);
+			most = MAX(most, ran);
+	}
 	return most;
 }
 
@@ -86,6 +88,7 @@ static void one_period(struct throttle *t)
 	unsigned int share = next_share(t, THROTTLE_MOST + 1);
 	uint64_t run = MAX(PERIOD_NS / 100 * (100 - share), RUN_LEAST_NS);
 	uint64_t period = period_of(run, share), start = now_ns();
+	uint64_t ran;
 
 	for (unsigned int i = 0; i < t->vm->nvcpus; i++)
 		t->each[i].began = vcpu_time(&t->vm->vcpu[i]);
@@ -93,8 +96,9 @@ static void one_period(struct throttle *t)
 		run = period / 100 * (100 - share);
 		turn(t, start + run);
 		rest_those(t, share);
-		run = MIN(longest_run(t, share), run + LATE_MOST_NS);
-		period = MAX(period, period_of(run, share));
+		ran = longest_run(t, share);
+		ran = MIN(ran, run + LATE_MOST_NS);
+		period = MAX(period, period_of(ran, share));
 	}
 	turn(t, start + period);
 	vcpus_rest_over(t->vm);
