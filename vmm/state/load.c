@@ -166,6 +166,11 @@ static int unknown(struct loader *l, const char *name)
 			 name);
 }
 
+static int twice(struct loader *l, const char *name)
+{
+	return error_set(l->err, EINVAL, "field %s is there twice", name);
+}
+
 static int load_properties(struct loader *l, int node, struct rows *rows,
 			   void *obj)
 {
@@ -182,8 +187,7 @@ static int load_properties(struct loader *l, int node, struct rows *rows,
 		if (!f || f->kind == STATE_STRUCT)
 			ret = unknown(l, name);
 		else if (rows->met[f - rows->t->fields]++)
-			ret = error_set(l->err, EINVAL, "field %s is there twice",
-					name);
+			ret = twice(l, name);
 		else
 			ret = load_property(l, f, p, (uint32_t)len, obj);
 		if (ret)
@@ -197,6 +201,7 @@ static int load_struct(struct loader *l, int node, struct rows *rows, void *obj)
 {
 	const char *name = fdt_get_name(l->fdt, node, NULL);
 	const struct state_field *f;
+	const char *at;
 	char expected[64];
 	uint32_t n;
 	int ret;
@@ -204,13 +209,17 @@ static int load_struct(struct loader *l, int node, struct rows *rows, void *obj)
 	if (!name)
 		return unknown(l, "(damaged)");
 	f = row_named(rows, name, strcspn(name, "@"));
-	if (!f || f->kind != STATE_STRUCT)
+	at = strchr(name, '@');
+	if (!f || f->kind != STATE_STRUCT ||
+	    (at && strtoul(at + 1, NULL, 16) >= f->count))
 		return unknown(l, name);
 	n = rows->met[f - rows->t->fields]++;
+	if (n >= f->count)
+		return twice(l, name);
 	state_node_name(expected, f->name, n, f->count > 1 || f->has_len);
-	if (n >= f->count || strcmp(name, expected))
-		return error_set(l->err, EINVAL, "%s where %s was expected, of at most %u",
-				 name, expected, f->count);
+	if (strcmp(name, expected))
+		return error_set(l->err, EINVAL, "%s where %s was expected",
+				 name, expected);
 	ret = load_fields(l, node, f->table,
 			  (char *)obj + f->offset + (size_t)n * f->size);
 	if (ret)
