@@ -63,10 +63,12 @@ static uint64_t longest_run(const struct throttle *t, unsigned int share)
 	uint64_t most = 0;
 
 	for (unsigned int i = 0; i < t->vm->nvcpus; i++) {
-		uint64_t ran = vcpu_time(&t->vm->vcpu[i]) - t->each[i].began;
+		uint64_t ran;
 
-		if (t->each[i].percent == share)
-			most = MAX(most, ran);
+		if (t->each[i].percent != share)
+			continue;
+		ran = vcpu_time(&t->vm->vcpu[i]) - t->each[i].began;
+		most = MAX(most, ran);
 	}
 	return most;
 }

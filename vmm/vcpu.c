@@ -153,20 +153,25 @@ static void complete_io(struct vcpu *cpu)
 		;
 }
 
-/* Under vcpus_lock. */
+/* Under vcpus_lock, as the next. */
 static bool held(const struct vcpu *cpu)
 {
 	return (cpu->vm->vcpus_stop || cpu->rest) && !cpu->vm->vcpus_quit;
 }
 
-/* Park while asked to. False: the thread ends. */
-static bool may_run(struct vcpu *cpu)
+static bool not_begun(const struct vcpu *cpu)
+{
+	return !cpu->vm->vcpus_begin && !cpu->vm->vcpus_quit;
+}
+
+/* Park while @asked to. False: the thread ends. */
+static bool park(struct vcpu *cpu, bool (*asked)(const struct vcpu *cpu))
 {
 	struct vm *vm = cpu->vm;
 	bool quit;
 
 	pthread_mutex_lock(&vm->vcpus_lock);
-	while (held(cpu)) {
+	while (asked(cpu)) {
 		cpu->parked = true;
 		pthread_cond_broadcast(&vm->vcpus_parked);
 		pthread_cond_wait(&vm->vcpus_go, &vm->vcpus_lock);
@@ -174,23 +179,6 @@ static bool may_run(struct vcpu *cpu)
 	quit = vm->vcpus_quit;
 	cpu->parked = quit;
 	set_immediate_exit(cpu, 0);
-	pthread_mutex_unlock(&vm->vcpus_lock);
-	return !quit;
-}
-
-/* Park until the threads begin. False: this one ends. */
-static bool may_begin(struct vcpu *cpu)
-{
-	struct vm *vm = cpu->vm;
-	bool quit;
-
-	pthread_mutex_lock(&vm->vcpus_lock);
-	cpu->parked = true;
-	pthread_cond_broadcast(&vm->vcpus_parked);
-	while (!vm->vcpus_begin && !vm->vcpus_quit)
-		pthread_cond_wait(&vm->vcpus_go, &vm->vcpus_lock);
-	quit = vm->vcpus_quit;
-	cpu->parked = quit;
 	pthread_mutex_unlock(&vm->vcpus_lock);
 	return !quit;
 }
@@ -218,8 +206,8 @@ static void *vcpu_thread(void *arg)
 	sigfillset(&set);
 	sigdelset(&set, KICK_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &set, NULL);
-	started = may_begin(cpu) && starts(cpu);
-	while (may_run(cpu)) {
+	started = park(cpu, not_begun) && starts(cpu);
+	while (park(cpu, held)) {
 		started = started || starts(cpu);
 		while (started && run_guest(cpu) && !immediate_exit(cpu))
 			;
