@@ -69,6 +69,7 @@ static const int process_calls[] = {
 	S(rt_sigsuspend), S(rt_sigqueueinfo), S(set_tid_address),
 	S(get_robust_list), S(sched_setaffinity), S(sched_getparam),
 	S(sched_setparam), S(sched_getscheduler), S(sched_setscheduler),
+	S(sched_getattr), S(sched_setattr),
 	S(sched_get_priority_max), S(sched_get_priority_min),
 	S(getpriority), S(setpriority), S(ioprio_get), S(ioprio_set),
 	S(pkey_alloc), S(pkey_free), S(pkey_mprotect), S(timer_create),

@@ -14,6 +14,7 @@
 #include "vmm/base/fd.h"
 #include "vmm/dirty_ring.h"
 #include "vmm/kvm.h"
+#include "vmm/slice.h"
 #include "vmm/vm.h"
 #include "vmm/vm_internal.h"
 
@@ -206,6 +207,7 @@ static void *vcpu_thread(void *arg)
 	sigfillset(&set);
 	sigdelset(&set, KICK_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &set, NULL);
+	slice_shorten();
 	started = park(cpu, not_begun) && starts(cpu);
 	while (park(cpu, held)) {
 		started = started || starts(cpu);

@@ -2,9 +2,12 @@
 /* The life of a VM on real KVM: pause, reset, many CPUs, much memory, ends. */
 #include "tests/lib/vm_rig.h"
 
+#include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "vmm/base/util.h"
@@ -166,6 +169,60 @@ static void pauses_of_a_throttled_guest_do_no_harm(void **state)
 	vm_rig_free(r);
 }
 
+/* The first of the process's threads that is called so; 0 without one. */
+static pid_t thread_called(const char *name)
+{
+	struct dirent *d;
+	DIR *dir = opendir("/proc/self/task");
+	char path[sizeof("/proc/self/task//comm") + NAME_MAX], comm[32];
+	pid_t tid = 0;
+
+	assert_non_null(dir);
+	while (!tid && (d = readdir(dir))) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm",
+			 d->d_name);
+		f = fopen(path, "r");
+		if (f && fgets(comm, sizeof(comm), f) &&
+		    strncmp(comm, name, strlen(name)) == 0)
+			tid = atoi(d->d_name);
+		if (f)
+			fclose(f);
+	}
+	closedir(dir);
+	return tid;
+}
+
+static uint64_t slice_of(pid_t tid)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		uint32_t nice, priority;
+		uint64_t runtime, deadline, period;
+	} a;
+
+	assert_int_equal(syscall(SYS_sched_getattr, tid, &a, sizeof(a), 0), 0);
+	return a.runtime;
+}
+
+static void a_vcpu_has_its_turn_after_short_ones_of_others(void **state)
+{
+	struct vm_rig *r = vm_rig_boot(&dirtier);
+	uint64_t mine = slice_of(0), its;
+
+	vm_rig_expect(r, "H 0", 0);
+	its = slice_of(thread_called("vcpu0"));
+	vm_rig_free(r);
+	if (!mine) {
+		print_message("SKIP this kernel has no slices (Linux 6.12)\n");
+		skip();
+	}
+	assert_int_equal(its, 100000);
+	assert_true(its < mine);
+}
+
 static void a_reset_starts_the_guest_anew(void **state)
 {
 	struct vm_rig *r = vm_rig_boot(&dirtier);
@@ -266,6 +323,7 @@ int main(void)
 		cmocka_unit_test(a_hundred_pauses_do_no_harm),
 		cmocka_unit_test(a_throttled_guest_has_its_share_and_no_more),
 		cmocka_unit_test(pauses_of_a_throttled_guest_do_no_harm),
+		cmocka_unit_test(a_vcpu_has_its_turn_after_short_ones_of_others),
 		cmocka_unit_test(a_reset_starts_the_guest_anew),
 		cmocka_unit_test(a_triple_fault_resets),
 		cmocka_unit_test(what_kvm_can_not_run_is_told_with_its_bytes),
