@@ -53,12 +53,13 @@ def record(work, kernel, memory):
     try:
         before = moves.beats(src.serial, 6)[-1]
         memory.give('dst')
+        theft = host.Theft()
         begin = time.monotonic()
         src.migrate(dst, max_bandwidth=LIMIT, auto_converge=True)
         samples, report = watch(src, begin)
         if report['status'] != 'completed':
             raise RuntimeError('migration failed: ' + json.dumps(report))
-        gap = moves.gap_ms(src, dst, before)
+        gap, _ = moves.gap_ms(src, dst, before, theft)
     finally:
         src.end()
         dst.end()

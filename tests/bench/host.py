@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The machine that is measured on: clocks, warm memory, its own limit."""
+import contextlib
 import fcntl
 import mmap
 import os
 import re
+import signal
 import socket
+import threading
 import time
 
 MIB = 1 << 20
+HUGE = 2 * MIB
+AHEAD = 64 * MIB                # given before it is taken,
+EVERY_S = 0.002                 # so often
+LOOK_S = 0.01
+LATE_S = 0.02
 MADV_POPULATE_WRITE = 23        # Linux 5.14; not in Python's mmap
 KVM_CREATE_VM = 0xae01
 KVM_CREATE_VCPU = 0xae41
@@ -67,6 +75,39 @@ def stolen_ms():
     return ticks()[7] * 1e3 / os.sysconf('SC_CLK_TCK')
 
 
+class Theft:
+    """A thread that watches for what the host beneath keeps, until end()."""
+
+    def __init__(self):
+        self.times = []                 # [(from, to), ...] of the looks
+        self.begin = self.now = stolen_ms()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self):
+        at = time.monotonic()
+        while not self.over.wait(LOOK_S):
+            was, self.now = self.now, stolen_ms()
+            before, at = at, time.monotonic()
+            if self.now > was:
+                self.times.append((before, at))
+
+    def end(self):
+        self.over.set()
+        self.thread.join()
+
+    @property
+    def ms(self):
+        return self.now - self.begin
+
+    def within(self, begin, end):
+        """Was anything kept meanwhile? It is booked when it is over, and who
+        tells the time here is late as well."""
+        return any(a < end + LATE_S and b > begin - LATE_S
+                   for a, b in self.times)
+
+
 def private_mib(pid, ram_mib):
     """Memory that this process alone has and that can't be dropped, without
     its guest's RAM: that is the one nameless (or memfd) mapping of just the
@@ -103,31 +144,60 @@ def touched(size):
     return m
 
 
+def hand_over(memory, pid, begun):
+    """Give back memory as @pid takes it, AHEAD bytes before that (proc(5),
+    statm); in time, if that is allowed. @begun is called after the first."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    statm = os.open(f'/proc/{pid}/statm', os.O_RDONLY)
+    at = 0
+    while at < len(memory):
+        has = int(os.pread(statm, 64, 0).split()[1]) * mmap.PAGESIZE
+        more = max(0, min(has + AHEAD, len(memory)) - at) & -HUGE
+        if more:
+            memory.madvise(mmap.MADV_DONTNEED, at, more)
+        if at == 0:
+            begun()
+        at += more
+        time.sleep(EVERY_S)
+
+
 class Warm:
-    """Memory held by a child, to be given back to the kernel just before it
-    is wanted. Where this machine is itself a VM with free page reporting,
-    memory that lies free for seconds goes back to the host, and touching it
-    again costs 10 to 50 times as much: runs would measure only that."""
+    """Memory held by a child, to be given back to the kernel just when it is
+    wanted. Where this machine is itself a VM with free page reporting, memory
+    that lies free for two seconds goes back to the host, which keeps the CPUs
+    meanwhile (300 ms of their time for a GiB), and touching it again costs 10
+    to 50 times as much: runs would measure only that."""
 
     def __init__(self, mib):
-        ready, tell = os.pipe()
-        hold, self.release_fd = os.pipe()
+        self.pipe, theirs = socket.socketpair()
+        self.bytes = mib * MIB
         self.pid = os.fork()
         if self.pid == 0:
-            memory = touched(mib * MIB)
-            os.write(tell, b'r')
-            os.read(hold, 1)
-            memory.close()
-            os._exit(0)
-        os.close(tell)
-        os.close(hold)
-        os.read(ready, 1)
-        os.close(ready)
+            try:
+                self.pipe.close()
+                self.hold(theirs)
+            finally:            # also when whom it was for is gone
+                os._exit(0)
+        theirs.close()
+        self.pipe.recv(1)
+
+    def hold(self, pipe):
+        memory = touched(self.bytes)
+        pipe.send(b'r')
+        if pid := pipe.recv(16):
+            hand_over(memory, int(pid), lambda: pipe.send(b'b'))
+
+    def give(self, pid):
+        """Begin to give it back as the process @pid takes memory."""
+        self.pipe.send(b'%d' % pid)
+        self.pipe.recv(1)
 
     def release(self):
-        os.write(self.release_fd, b'g')  # a later child has the pipe too
-        os.close(self.release_fd)
+        """Give back what is left of it, and wait until that is done."""
+        os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
+        self.pipe.close()
 
 
 def congestion_control():

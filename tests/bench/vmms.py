@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The two that are compared, behind one interface. Both speak QMP."""
+import bisect
 import dataclasses
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import namedtuple
 
 TLS_NAME = 'bench'              # both sides' name in their certificates
 
@@ -26,6 +28,12 @@ class Way:
     auto_converge: bool = False
 
 
+# what a guest says at intervals, and when that came
+Beat = namedtuple('Beat', 'tsc gap_us bad came')
+BEAT = re.compile(
+    r'(?<=\n)H \d+ t=(\d+) gap=(\d+) pages=\d+ sw=\d+ bad=(\d+)\n')
+
+
 class Serial:
     """Collects what the guest prints."""
 
@@ -33,6 +41,7 @@ class Serial:
         self.fd = fd
         self.cond = threading.Condition()
         self.bytes = b''
+        self.came = []          # [(length of @bytes, when), ...]
         self.ended = False
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -42,6 +51,7 @@ class Serial:
             data = os.read(self.fd, 65536)
             with self.cond:
                 self.bytes += data
+                self.came.append((len(self.bytes), time.monotonic()))
                 self.ended = not data
                 self.cond.notify_all()
 
@@ -60,10 +70,12 @@ class Serial:
             raise EOFError(f'guest ended, it said {self.bytes[-200:]!r}')
 
     def heartbeats(self):
-        """[(tsc, gap_us, bad), ...] of the guest's lines so far."""
-        return [tuple(map(int, m)) for m in re.findall(
-            r'\nH \d+ t=(\d+) gap=(\d+) pages=\d+ sw=\d+ bad=(\d+)\n',
-            self.text())]
+        """[Beat, ...] of the guest's lines so far."""
+        with self.cond:
+            text, came = self.bytes.decode('latin-1'), list(self.came)
+        return [Beat(*map(int, m.groups()),
+                     came[bisect.bisect_left(came, (m.end(), 0))][1])
+                for m in BEAT.finditer(text)]
 
     def fields(self, letter):
         """The numbers in the guest's last line that begins so."""
@@ -183,6 +195,7 @@ class Godwit(Vmm):
     name = 'godwit'
     binary = 'godwit'
     vcpu_name = 'vcpu0'
+    slow = False                # in taking memory, by plain TCP
 
     def command(self):
         c = [self.binary, 'run', '--control', self.control, '--log', 'error',
@@ -225,6 +238,7 @@ class Qemu(Vmm):
     name = 'qemu'
     binary = 'qemu-system-x86_64'
     vcpu_name = 'CPU 0/KVM'
+    slow = True
     streams = 0                 # of multifd
     downtime_ms = 300           # its default
     # where its first virtio-mmio device is
@@ -316,6 +330,7 @@ class QemuFast(Qemu):
     """Its shortest total time."""
     name = 'fast'
     streams = 2
+    slow = False
 
 
 class QemuShort(Qemu):
