@@ -50,10 +50,10 @@ def record(work, kernel, memory):
     memory.take(FILL_MIB + moves.SLACK_MIB)
     src, dst = moves.pair(vmms.Godwit, work, kernel, case,
                           vmms.Way(downtime_ms=DOWNTIME_MS), append, memory)
+    theft = host.Theft()
     try:
         before = moves.beats(src.serial, 6)[-1]
         memory.give('dst')
-        theft = host.Theft()
         begin = time.monotonic()
         src.migrate(dst, max_bandwidth=LIMIT, auto_converge=True)
         samples, report = watch(src, begin)
@@ -61,6 +61,7 @@ def record(work, kernel, memory):
             raise RuntimeError('migration failed: ' + json.dumps(report))
         gap, _ = moves.gap_ms(src, dst, before, theft)
     finally:
+        theft.end()
         src.end()
         dst.end()
     return {'ws_mib': WS_MIB, 'ram_mib': RAM_MIB, 'limit': LIMIT,

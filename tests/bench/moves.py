@@ -17,8 +17,8 @@ from godwit import Skip
 SLACK_MIB = 160                 # what a VM takes beyond what its guest fills
 STOLEN_MS = 15                  # more of it, and a run is not the VMM's:
 STOLEN = 0.03                   # so long, or such a part of its time
-REST_S = 2.5                    # until what lies free has gone to the host
 SOON_MIB = 1280                 # what the slowest move takes in two seconds
+REST_S = 2.5                    # until what lies free has gone to the host
 PATIENCE_S = 40                 # for a move; the slowest here takes a quarter
 
 LOADS = {
@@ -211,7 +211,8 @@ def one(vmm, work, kernel, case, keys, memory):
     src = dst = None
     try:
         src, dst = pair(vmm, work, kernel, case, way, append, memory)
-        time.sleep(REST_S)
+        if warm > SOON_MIB:
+            time.sleep(REST_S)
         memory.give('dst', dst if case.tls or dst.slow else None)
         before = next_beat(src.serial) if case.beats else None
         row = watched(src, dst, case, before)
