@@ -17,7 +17,7 @@ from godwit import Skip
 SLACK_MIB = 160                 # what a VM takes beyond what its guest fills
 STOLEN_MS = 15                  # more of it, and a run is not the VMM's:
 STOLEN = 0.03                   # so long, or such a part of its time
-SOON_MIB = 1280                 # what the slowest move takes in two seconds
+SOON_MIB = 1280                 # any move takes so much in two seconds
 REST_S = 2.5                    # until what lies free has gone to the host
 PATIENCE_S = 40                 # for a move; the slowest here takes a quarter
 
@@ -89,14 +89,13 @@ class Memory:
                 self.held[role] = host.Warm(mib)
 
     def give(self, role, vm=None):
-        """Give it back, or as this VM takes memory: to one that is slow about
-        it. One that isn't wants it within those two seconds, and faster than
-        it can be portioned."""
-        self.given.append(self.held.pop(role))
+        """Give it back, or if it is much, as this VM takes memory."""
+        warm = self.held.pop(role)
         if vm and self.mib > SOON_MIB:
-            self.given[-1].give(vm.process.pid)
+            self.given.append(warm)
+            warm.give(vm.process.pid)
         else:
-            self.given.pop().release()
+            warm.release()
 
     def drop(self):
         for warm in (*self.held.values(), *self.given):
@@ -213,7 +212,7 @@ def one(vmm, work, kernel, case, keys, memory):
         src, dst = pair(vmm, work, kernel, case, way, append, memory)
         if warm > SOON_MIB:
             time.sleep(REST_S)
-        memory.give('dst', dst if case.tls or dst.slow else None)
+        memory.give('dst', dst if case.beats else None)
         before = next_beat(src.serial) if case.beats else None
         row = watched(src, dst, case, before)
         row['report'] = src.report()

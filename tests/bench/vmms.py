@@ -195,7 +195,6 @@ class Godwit(Vmm):
     name = 'godwit'
     binary = 'godwit'
     vcpu_name = 'vcpu0'
-    slow = False                # in taking memory, by plain TCP
 
     def command(self):
         c = [self.binary, 'run', '--control', self.control, '--log', 'error',
@@ -238,7 +237,6 @@ class Qemu(Vmm):
     name = 'qemu'
     binary = 'qemu-system-x86_64'
     vcpu_name = 'CPU 0/KVM'
-    slow = True
     streams = 0                 # of multifd
     downtime_ms = 300           # its default
     # where its first virtio-mmio device is
@@ -330,7 +328,6 @@ class QemuFast(Qemu):
     """Its shortest total time."""
     name = 'fast'
     streams = 2
-    slow = False
 
 
 class QemuShort(Qemu):
