@@ -144,16 +144,20 @@ def touched(size):
     return m
 
 
+def resident(statm):
+    """Bytes of memory that a process has, shared ones too: proc(5)."""
+    return int(os.pread(statm, 64, 0).split()[1]) * mmap.PAGESIZE
+
+
 def hand_over(memory, pid, begun):
-    """Give back memory as @pid takes it, AHEAD bytes before that (proc(5),
-    statm); in time, if that is allowed. @begun is called after the first."""
+    """Give back memory as @pid takes it, AHEAD bytes before that; in
+    time, if that is allowed. @begun is called after the first."""
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     statm = os.open(f'/proc/{pid}/statm', os.O_RDONLY)
     at = 0
     while at < len(memory):
-        has = int(os.pread(statm, 64, 0).split()[1]) * mmap.PAGESIZE
-        more = max(0, min(has + AHEAD, len(memory)) - at) & -HUGE
+        more = max(0, min(resident(statm) + AHEAD, len(memory)) - at) & -HUGE
         if more:
             memory.madvise(mmap.MADV_DONTNEED, at, more)
         if at == 0:
