@@ -12,6 +12,7 @@
 
 #include "cmd/incoming.h"
 #include "cmd/instance.h"
+#include "vmm/base/thread.h"
 #include "vmm/tree.h"
 
 struct restore {
@@ -118,7 +119,7 @@ static void *verify(void *arg)
 
 static int verify_meanwhile(struct restore *r, struct error *err)
 {
-	r->has_thread = !pthread_create(&r->thread, NULL, verify, r);
+	r->has_thread = !thread_start(&r->thread, "verify", verify, r);
 	return r->has_thread ? 0 :
 	       error_set(err, EAGAIN, "no thread to check memory");
 }

@@ -9,6 +9,7 @@
 #include "migration/destination_private.h"
 #include "migration/machine.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 static const struct machine_state states[DESTINATION_NSTATES] = {
@@ -244,7 +245,7 @@ int migration_destination_start(struct migration_destination **out,
 	d->keeper_fd = d->memory_fd = -1;
 	ret = door_open(&d->door, cfg->uri, &cfg->security, &d->cfg.log,
 			d->stop_fd, err);
-	if (ret == 0 && pthread_create(&d->thread, NULL, destination_thread, d))
+	if (ret == 0 && thread_start(&d->thread, "destination", destination_thread, d))
 		ret = error_set(err, EAGAIN, "no thread for a migration");
 	if (ret == 0) {
 		*out = d;

@@ -6,6 +6,7 @@
 
 #include "migration/destination_private.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 #define HELLO_NS (2 * NSEC_PER_SEC)
@@ -157,7 +158,7 @@ void destination_keep_door(struct migration_destination *d)
 {
 	d->keeper_fd = fd_event();
 	if (d->keeper_fd >= 0 &&
-	    pthread_create(&d->keeper, NULL, keep_door, d))
+	    thread_start(&d->keeper, "doorkeeper", keep_door, d))
 		fd_close(&d->keeper_fd);
 }
 

@@ -9,6 +9,7 @@
 #include "migration/crc32c.h"
 #include "migration/disk_look.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 #define PIECE VM_DISK_PIECE	/* a bit of filled[] */
@@ -290,7 +291,7 @@ int disk_recv_add(struct disk_recv *dr, struct channel *ch, struct error *err)
 				 "a disk channel, but no disk is copied");
 	dr->channel = *ch;
 	dr->channel.cancel_fd = dr->quit_fd;
-	if (pthread_create(&dr->thread, NULL, recv_thread, dr)) {
+	if (thread_start(&dr->thread, "disk receive", recv_thread, dr)) {
 		channel_init(&dr->channel);
 		return error_set(err, EAGAIN, "no thread for the disk channel");
 	}

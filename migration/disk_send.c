@@ -9,6 +9,7 @@
 #include "migration/bits.h"
 #include "migration/disk_stream.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 #define SLICE (4 * MIB)		/* of old blocks between two looks at new ones */
@@ -406,7 +407,7 @@ int disk_send_start(struct disk_send *ds, struct error *err)
 	ds->channel.idle_ns = COPY_NS;
 	for (unsigned int i = 0; i < ds->disks.n && ret == 0; i++)
 		ret = start_disk(ds, i, err);
-	if (ret == 0 && pthread_create(&ds->thread, NULL, send_thread, ds))
+	if (ret == 0 && thread_start(&ds->thread, "disk send", send_thread, ds))
 		ret = error_set(err, EAGAIN, "no thread to copy disks");
 	ds->started = ret == 0;
 	return ret;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 
 static void *ping(void *arg)
 {
@@ -37,7 +38,7 @@ void pinger_start(struct pinger *p, struct channel *ch,
 	p->cancel_fd = ch->cancel_fd;
 	ch->cancel_fd = -1;
 	if (p->stop_fd >= 0 &&
-	    pthread_create(&p->thread, NULL, ping, p) == 0)
+	    thread_start(&p->thread, "pinger", ping, p) == 0)
 		return;
 	fd_close(&p->stop_fd);
 	ch->cancel_fd = p->cancel_fd;

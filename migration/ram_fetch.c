@@ -11,6 +11,7 @@
 #include "migration/message.h"
 #include "migration/userfault.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 /* -- the map of what is missing ------------------------------------------- */
@@ -350,10 +351,10 @@ int ram_fetch_start(struct ram_fetch *rf, struct channel *ch,
 	for (unsigned int i = 0; i < rf->nwaits; i++)
 		rf->wait[i].asked = false;
 	pthread_mutex_unlock(&rf->lock);
-	rf->reading = !pthread_create(&rf->reader, NULL, reader_thread, rf);
+	rf->reading = !thread_start(&rf->reader, "fetch", reader_thread, rf);
 	if (rf->reading && !rf->handling)
-		rf->handling = !pthread_create(&rf->handler, NULL,
-					       handler_thread, rf);
+		rf->handling = !thread_start(&rf->handler, "faults", handler_thread,
+					     rf);
 	fd_event_signal(rf->wake_fd);
 	if (!rf->reading || !rf->handling)
 		return error_set(err, EAGAIN, "no thread for missing pages");

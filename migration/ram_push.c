@@ -6,6 +6,7 @@
 #include "migration/bits.h"
 #include "migration/page_zero.h"
 #include "migration/wire.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 #define PRESENT_STEP 2048	/* pages that are looked at at once */
@@ -143,7 +144,7 @@ int ram_push_start(struct ram_push *p, struct ram_send *ram,
 		   struct error *err)
 {
 	p->ram = ram;
-	if (pthread_create(&p->thread, NULL, push_thread, p))
+	if (thread_start(&p->thread, "push", push_thread, p))
 		return error_set(err, EAGAIN, "no thread for pages that are asked for");
 	p->started = true;
 	return 0;

@@ -11,6 +11,7 @@
 #include "migration/ram_fetch.h"
 #include "migration/wire.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 #define BLOCK_SHIFT 21		/* a huge page */
@@ -275,7 +276,7 @@ int ram_recv_add(struct ram_recv *rr, unsigned int index, struct channel *ch,
 	c->ch = *ch;
 	c->fence = rr->resumed;
 	c->fetching = rr->resumed;
-	if (pthread_create(&c->thread, NULL, recv_thread, c)) {
+	if (thread_start(&c->thread, "receive", recv_thread, c)) {
 		channel_init(&c->ch);
 		return error_set(err, EAGAIN, "no thread for bulk channel %u",
 				 index);

@@ -9,6 +9,7 @@
 #include "migration/pack.h"
 #include "migration/page_zero.h"
 #include "migration/wire.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 /* Pages of a chunk: what is protected and then sent at a time (8 MiB). */
@@ -324,7 +325,7 @@ static void start_threads(struct ram_send *rs)
 		struct ram_worker *w = &rs->worker[i];
 
 		worker_start(w);
-		w->threaded = !pthread_create(&w->thread, NULL, work_thread, w);
+		w->threaded = !thread_start(&w->thread, "send", work_thread, w);
 	}
 }
 

@@ -8,6 +8,7 @@
 #include "migration/snapshot_private.h"
 #include "vmm/base/byteorder.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 
 #define MAX_ROUNDS 20
 #define QUIESCE_NS (30 * NSEC_PER_SEC)
@@ -242,7 +243,7 @@ int snapshot_save_start(struct snapshot_save **out,
 	s->progress.now.memory_total = s->mem->size;
 	s->progress.now.memory_remaining = s->mem->size;
 	migration_progress_stage(&s->progress, MIGRATION_STAGE_PRE_MIGRATION);
-	if (pthread_create(&s->thread, NULL, save_thread, s)) {
+	if (thread_start(&s->thread, "save", save_thread, s)) {
 		migration_progress_exit(&s->progress);
 		free(s);
 		return error_set(err, EAGAIN, "no thread to save a VM");

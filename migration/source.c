@@ -11,6 +11,7 @@
 #include "migration/message.h"
 #include "migration/source_private.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 
 #define DEAD_NS (5 * NSEC_PER_SEC)
@@ -410,7 +411,7 @@ int migration_source_start(struct migration_source **out,
 		return error_set(err, ENOMEM, "no memory for a migration");
 	if (s->cancel_fd < 0 || s->recover_fd < 0 || (cfg->params.copy_disks && !s->copy_disks) ||
 	    getrandom(s->job.id, WIRE_JOB, 0) != WIRE_JOB ||
-	    pthread_create(&s->thread, NULL, source_thread, s)) {
+	    thread_start(&s->thread, "source", source_thread, s)) {
 		source_free(s);
 		return error_set(err, EAGAIN, "no thread for a migration");
 	}
@@ -459,7 +460,7 @@ int source_ask_again(struct migration_source *s, struct error *err)
 	error_clear(&s->err);
 	migration_progress_stage(&s->progress, MIGRATION_STAGE_COMMITMENT);
 	migration_progress_end(&s->progress, MIGRATION_GOING_ON, NULL);
-	if (!pthread_create(&s->thread, NULL, source_thread, s))
+	if (!thread_start(&s->thread, "source", source_thread, s))
 		return 0;
 	s->over = s->needed = s->joined = true;
 	migration_progress_end(&s->progress, MIGRATION_UNKNOWN, NULL);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "vmm/base/thread.h"
 #include "vmm/base/util.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
@@ -136,10 +137,8 @@ static struct throttle *throttle_new(struct vm *vm,
 	set_each(t, percent);
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->changed, NULL);
-	if (!pthread_create(&t->thread, NULL, throttle_thread, t)) {
-		pthread_setname_np(t->thread, "throttle");
+	if (!thread_start(&t->thread, "throttle", throttle_thread, t))
 		return t;
-	}
 	pthread_cond_destroy(&t->changed);
 	pthread_mutex_destroy(&t->lock);
 	free(t);

@@ -12,6 +12,7 @@
 
 #include "arch/arch.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 #include "vmm/dirty_ring.h"
 #include "vmm/kvm.h"
 #include "vmm/slice.h"
@@ -250,14 +251,14 @@ static int vcpu_create(struct vm *vm, unsigned int index, struct error *err)
 static int start_thread(struct vcpu *cpu, struct error *err)
 {
 	char name[16];
-	int ret = pthread_create(&cpu->thread, NULL, vcpu_thread, cpu);
+	int ret;
 
+	snprintf(name, sizeof(name), "vcpu%u", cpu->index);
+	ret = thread_start(&cpu->thread, name, vcpu_thread, cpu);
 	if (ret)
 		return error_set(err, ret, "vCPU %u: thread: %s", cpu->index,
 				 strerror(ret));
 	cpu->started = true;
-	snprintf(name, sizeof(name), "vcpu%u", cpu->index);
-	pthread_setname_np(cpu->thread, name);
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 
 #include "devices/block/raw.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 
 #define THREADS 4
 
@@ -150,7 +151,7 @@ static int pool_open(struct raw *r, struct error *err)
 	if (p->event_fd < 0)
 		ret = -p->event_fd;
 	for (; !ret && p->nthreads < THREADS; p->nthreads += !ret)
-		ret = pthread_create(&p->thread[p->nthreads], NULL, worker, p);
+		ret = thread_start(&p->thread[p->nthreads], "disk", worker, p);
 	return ret ? error_set(err, ret, "no threads: %s", strerror(ret)) : 0;
 }
 

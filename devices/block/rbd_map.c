@@ -12,6 +12,7 @@
 
 #include "devices/block/rbd.h"
 #include "vmm/base/fd.h"
+#include "vmm/base/thread.h"
 
 #define MAP_BYTES (16 * GIB)	/* in one call: a multiple of any object's size */
 
@@ -84,7 +85,7 @@ void rbd_map_submit(struct rbd_disk *d, struct block_request *req)
 		m->disk = d;
 		m->req = req;
 	}
-	if (m && !pthread_create(&m->thread, NULL, map_thread, m)) {
+	if (m && !thread_start(&m->thread, "rbd map", map_thread, m)) {
 		list_add_tail(&d->maps, &m->link);
 		return;
 	}
