@@ -440,6 +440,7 @@ unsigned int destination_receiving(void *ctx)
 				ret = record_going(&d->record, &d->err);
 			if (ret < 0)
 				break;
+			d->ops->rehearse(d->vm);
 		}
 		ret = destination_wait_news(d, &heard);
 		if (ret > 0)

@@ -247,8 +247,11 @@ static int one_round(struct migration_source *s, struct policy_round *r)
 		error_clear(&s->err);
 		ret = 0;
 	}
-	if (ret == 0)
-		ret = source_end_round(s);
+	if (ret < 0)
+		return ret;
+	/* this may have been the last round, and the sockets are still full */
+	s->ops->rehearse(s->cfg.vm);
+	ret = source_end_round(s);
 	if (ret < 0)
 		return ret;
 	r->sent = source_sent_bytes(s) - bytes;

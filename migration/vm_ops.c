@@ -14,6 +14,7 @@ const struct migration_vm_ops migration_vm_ops = {
 	.pause = vm_pause,
 	.quiesce = vm_quiesce,
 	.save = vm_save,
+	.rehearse = vm_rehearse,
 	.saved_at = vm_saved_at,
 	.load = vm_load,
 	.activate = vm_activate,

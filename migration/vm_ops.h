@@ -26,6 +26,7 @@ struct migration_vm_ops {
 	void (*pause)(struct vm *vm, enum vm_state state);
 	int (*quiesce)(struct vm *vm, uint64_t deadline, struct error *err);
 	int (*save)(struct vm *vm, void **fdt, size_t *len, struct error *err);
+	void (*rehearse)(struct vm *vm);
 	uint64_t (*saved_at)(struct vm *vm);
 	int (*load)(struct vm *vm, const void *fdt, size_t len,
 		    uint64_t age_ns, struct error *err);

@@ -171,6 +171,13 @@ int vm_quiesce(struct vm *vm, uint64_t deadline, struct error *err) __must_check
  * state tree (malloc'ed). The VM is paused and quiet. Any thread. */
 int vm_save(struct vm *vm, void **fdt, size_t *len, struct error *err)
 	__must_check;
+/*
+ * Go the way of vm_save() and vm_load() once with a machine and a vCPU of zeroes,
+ * and forget it: code that was not run for long and memory that is not there yet
+ * may cost ten times the rest, which the guest would wait for. The VM may run, and
+ * nothing of it is touched. By the thread that will save or load.
+ */
+void vm_rehearse(struct vm *vm);
 /* now_ns() of the moment at which the last vm_save() read the clocks. */
 uint64_t vm_saved_at(struct vm *vm);
 /* Load a state tree into a VM that has never run. Any thread. @age_ns says how

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <libfdt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "arch/arch.h"
@@ -127,6 +128,52 @@ static int load_vcpus(struct vm *vm, const void *fdt, struct error *err)
 		}
 	}
 	return 0;
+}
+
+struct part {
+	const char *node;
+	const struct state_table *table;
+	void *obj;
+};
+
+static int rehearse_save(struct part *part, unsigned int n, void **fdt,
+			 size_t *len, struct error *err)
+{
+	struct state_writer w;
+	int ret = state_writer_init(&w, err);
+
+	if (ret < 0)
+		return ret;
+	for (unsigned int i = 0; i < n && ret == 0; i++)
+		ret = state_save(&w, part[i].node, part[i].table, part[i].obj,
+				 err);
+	if (ret == 0)
+		return state_writer_finish(&w, fdt, len, err);
+	state_writer_abort(&w);
+	return ret;
+}
+
+/* Errors are no news here: zeroes are no good state of everything. */
+void vm_rehearse(struct vm *vm)
+{
+	struct part part[] = {
+		{ "cpu@0", &arch_vcpu_table, calloc(1, arch_vcpu_table.size) },
+		{ "machine", &arch_vm_table, calloc(1, arch_vm_table.size) },
+	};
+	struct error ignored = ERROR_INIT;
+	void *fdt = NULL;
+	size_t len;
+
+	if (part[0].obj && part[1].obj &&
+	    rehearse_save(part, ARRAY_SIZE(part), &fdt, &len, &ignored) == 0 &&
+	    state_check(fdt, len, &ignored) == 0 &&
+	    refuse_unknown(vm, fdt, &ignored) == 0)
+		for (unsigned int i = 0; i < ARRAY_SIZE(part); i++)
+			(void)!state_load(fdt, part[i].node, part[i].table,
+					  part[i].obj, &ignored);
+	free(fdt);
+	for (unsigned int i = 0; i < ARRAY_SIZE(part); i++)
+		free(part[i].obj);
 }
 
 static int load_devices(struct vm *vm, const void *fdt, struct error *err)

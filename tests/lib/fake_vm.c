@@ -154,6 +154,13 @@ static int fake_save(struct vm *vm, void **fdt, size_t *len, struct error *err)
 	return 0;
 }
 
+static void fake_rehearse(struct vm *vm)
+{
+	struct fake_vm *f = fake(vm);
+
+	f->rehearsals += f->state != VM_FINISH_MIGRATE && !f->loads;
+}
+
 static uint64_t fake_saved_at(struct vm *vm)
 {
 	(void)vm;
@@ -245,6 +252,7 @@ const struct migration_vm_ops fake_vm_ops = {
 	.pause = fake_pause,
 	.quiesce = fake_quiesce,
 	.save = fake_save,
+	.rehearse = fake_rehearse,
 	.saved_at = fake_saved_at,
 	.load = fake_load,
 	.activate = fake_activate,

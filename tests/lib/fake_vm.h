@@ -39,6 +39,7 @@ struct fake_vm {
 	unsigned int busy_vcpus;	/* it says: so many want all of a CPU */
 	unsigned int throttle, most_throttle;	/* percent; asked, not done */
 	unsigned int loads, announces, destroyed;
+	unsigned int rehearsals;	/* before the pause, and before a load */
 	/* injected */
 	unsigned int fail_load, fail_activate, fail_run, fail_build;
 	unsigned int save_ms, load_ms;	/* saving, loading take so long */

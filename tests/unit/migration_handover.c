@@ -68,6 +68,19 @@ static void what_saving_writes_to_memory_travels_too(void **state)
 	rig_exit(&r);
 }
 
+static void both_sides_rehearse_before_the_pause(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r);
+	rig_move(&r);
+	expect_moved(&r);
+	assert_int_equal(r.from->rehearsals, 1);
+	assert_int_equal(r.to->rehearsals, 1);
+	rig_exit(&r);
+}
+
 static void every_stage_is_told_in_turn(void **state)
 {
 	struct rig r;
@@ -444,6 +457,7 @@ int main(void)
 		cmocka_unit_test(
 			vm_that_was_paused_arrives_paused_with_all_its_memory),
 		cmocka_unit_test(what_saving_writes_to_memory_travels_too),
+		cmocka_unit_test(both_sides_rehearse_before_the_pause),
 		cmocka_unit_test(every_stage_is_told_in_turn),
 		cmocka_unit_test(report_adds_up),
 		cmocka_unit_test(four_channels_over_tcp_carry_it),

@@ -212,6 +212,33 @@ static void saved_twice_is_the_same(void **state)
 	vm_rig_free(r);
 }
 
+static void a_rehearsal_leaves_all_as_it_was(void **state)
+{
+	struct vm_rig *a = vm_rig_boot(&(struct vm_spec){
+		.guest = "verifier", .append = "mode=verify ws=1 hb=20" }), *b;
+	struct error err = ERROR_INIT;
+	struct saved first, second, third;
+
+	vm_rehearse(a->vm);
+	vm_rig_expect(a, "H 0", 0);
+	stop(a);
+	first = save(a);
+	vm_rehearse(a->vm);
+	second = save(a);
+	expect_same(&first, &second);
+	b = twin(a);
+	vm_rehearse(b->vm);
+	if (vm_load(b->vm, first.fdt, first.len, 0, &err) < 0)
+		fail_msg("%s", err.msg);
+	third = save(b);
+	expect_same(&first, &third);
+	free(first.fdt);
+	free(second.fdt);
+	free(third.fdt);
+	vm_rig_free(a);
+	vm_rig_free(b);
+}
+
 static void a_loaded_guest_goes_on_where_it_was(void **state)
 {
 	struct vm_rig *a = vm_rig_boot(&(struct vm_spec){
@@ -284,6 +311,7 @@ int main(void)
 		cmocka_unit_test(saved_in_an_interrupt_timer_is_the_same),
 		cmocka_unit_test(saved_with_four_cpus_is_the_same),
 		cmocka_unit_test(saved_twice_is_the_same),
+		cmocka_unit_test(a_rehearsal_leaves_all_as_it_was),
 		cmocka_unit_test(a_loaded_guest_goes_on_where_it_was),
 		cmocka_unit_test(a_timer_goes_on_after_the_load),
 		cmocka_unit_test(state_of_another_machine_is_refused),
