@@ -8,6 +8,8 @@
 
 /* A tenth of a CPU beside a vCPU that wants all of it. */
 #define NICE 10
+/* Takes longer to copy than another thread's turn to begin and end. */
+#define MUCH (256 * KIB)
 
 /* That this process may use. */
 static unsigned int cpus(void)
@@ -46,6 +48,12 @@ unsigned int channels_grant(unsigned int wished, bool fewer)
 unsigned int channels_room(unsigned int busy)
 {
 	return cpus() > busy ? cpus() - busy : 0;
+}
+
+void channels_give_way(uint64_t bytes)
+{
+	if (bytes >= MUCH)
+		sched_yield();
 }
 
 void channels_step_back(void)

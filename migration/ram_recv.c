@@ -101,6 +101,7 @@ static ssize_t recv_data(struct ram_recv_channel *c, const struct run *run,
 	if (!iov[0].iov_base)
 		return -err->code;
 	n = channel_readv(&c->ch, iov, ARRAY_SIZE(iov), len, 0, err);
+	channels_give_way(len);
 	return n < 0 ? n : n - (ssize_t)len;
 }
 
