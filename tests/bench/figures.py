@@ -41,7 +41,7 @@ FIGURES = {
 # case: (figure, its own, the other case, whose runs, that one's)
 DERIVED = {
     'bulk-1g': ('of_limit', 'gib_s', 'limit-tcp', 'host', 'gib_s'),
-    'bulk-4g': ('of_limit', 'gib_s', 'limit-tcp', 'host', 'gib_s'),
+    'bulk-4g': ('of_limit', 'gib_s', 'limit-tcp-4g', 'host', 'gib_s'),
     'touched64-4g': ('of_filled', 'total_ms', 'idle-4g', 'fast', 'total_ms'),
 }
 # restoring less than the mark speaks of is shown, and not judged

@@ -49,6 +49,16 @@ class Move:
         return 'halt' not in self.load
 
     @property
+    def warm_mib(self):
+        """Memory that one side takes."""
+        return self.fill_mib + SLACK_MIB
+
+    @property
+    def rest_s(self):
+        """How long the source's memory lies idle before the move."""
+        return REST_S if self.warm_mib > SOON_MIB else 0
+
+    @property
     def must_slow(self):
         """By TLS a guest without a rate of its own never gets across else."""
         return self.load == LOADS['ws512max'] and not self.postcopy
@@ -205,13 +215,11 @@ def one(vmm, work, kernel, case, keys, memory):
               f'tsc={host.tsc_khz()}')
     way = vmms.Way(keys.get() if case.tls else '', case.postcopy, LIMIT_MS,
                    case.must_slow)
-    warm = case.fill_mib + SLACK_MIB
-    memory.take(warm)
+    memory.take(case.warm_mib)
     src = dst = None
     try:
         src, dst = pair(vmm, work, kernel, case, way, append, memory)
-        if warm > SOON_MIB:
-            time.sleep(REST_S)
+        time.sleep(case.rest_s)
         memory.give('dst', dst if case.beats else None)
         before = next_beat(src.serial) if case.beats else None
         row = watched(src, dst, case, before)
@@ -221,7 +229,7 @@ def one(vmm, work, kernel, case, keys, memory):
         for vm in (src, dst):
             if vm:
                 vm.end()
-        memory.take(warm)
+        memory.take(case.warm_mib)
     return row
 
 
