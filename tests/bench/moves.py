@@ -17,7 +17,6 @@ from godwit import Skip
 SLACK_MIB = 160                 # what a VM takes beyond what its guest fills
 STOLEN_MS = 15                  # more of it, and a run is not the VMM's:
 STOLEN = 0.03                   # so long, or such a part of its time
-SOON_MIB = 1280                 # any move takes so much in two seconds
 REST_S = 2.5                    # until what lies free has gone to the host
 PATIENCE_S = 40                 # for a move; the slowest here takes a quarter
 
@@ -52,11 +51,6 @@ class Move:
     def warm_mib(self):
         """Memory that one side takes."""
         return self.fill_mib + SLACK_MIB
-
-    @property
-    def rest_s(self):
-        """How long the source's memory lies idle before the move."""
-        return REST_S if self.warm_mib > SOON_MIB else 0
 
     @property
     def must_slow(self):
@@ -99,9 +93,9 @@ class Memory:
                 self.held[role] = host.Warm(mib)
 
     def give(self, role, vm=None):
-        """Give it back, or if it is much, as this VM takes memory."""
+        """Give it back, or as this VM takes memory."""
         warm = self.held.pop(role)
-        if vm and self.mib > SOON_MIB:
+        if vm:
             self.given.append(warm)
             warm.give(vm.process.pid)
         else:
@@ -219,7 +213,7 @@ def one(vmm, work, kernel, case, keys, memory):
     src = dst = None
     try:
         src, dst = pair(vmm, work, kernel, case, way, append, memory)
-        time.sleep(case.rest_s)
+        time.sleep(REST_S)
         memory.give('dst', dst if case.beats else None)
         before = next_beat(src.serial) if case.beats else None
         row = watched(src, dst, case, before)
