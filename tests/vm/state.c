@@ -71,6 +71,14 @@ static struct vm_rig *twin(struct vm_rig *r)
 	return t;
 }
 
+static void load(struct vm_rig *to, const struct saved *s)
+{
+	struct error err = ERROR_INIT;
+
+	if (vm_load(to->vm, s->fdt, s->len, 0, &err) != 0)
+		fail_msg("%s", err.msg);
+}
+
 /* -- comparing */
 
 static bool is_running_clock(const char *path)
@@ -159,15 +167,13 @@ static void expect_same(const struct saved *a, const struct saved *b)
 static void same_after_a_move(const struct vm_spec *spec, const char *text)
 {
 	struct vm_rig *a = vm_rig_boot(spec), *b;
-	struct error err = ERROR_INIT;
 	struct saved first, second;
 
 	vm_rig_expect(a, text, 0);
 	stop(a);
 	first = save(a);
 	b = twin(a);
-	if (vm_load(b->vm, first.fdt, first.len, 0, &err) < 0)
-		fail_msg("%s", err.msg);
+	load(b, &first);
 	second = save(b);
 	expect_same(&first, &second);
 	free(first.fdt);
@@ -216,7 +222,6 @@ static void a_rehearsal_leaves_all_as_it_was(void **state)
 {
 	struct vm_rig *a = vm_rig_boot(&(struct vm_spec){
 		.guest = "verifier", .append = "mode=verify ws=1 hb=20" }), *b;
-	struct error err = ERROR_INIT;
 	struct saved first, second, third;
 
 	vm_rehearse(a->vm);
@@ -228,8 +233,7 @@ static void a_rehearsal_leaves_all_as_it_was(void **state)
 	expect_same(&first, &second);
 	b = twin(a);
 	vm_rehearse(b->vm);
-	if (vm_load(b->vm, first.fdt, first.len, 0, &err) < 0)
-		fail_msg("%s", err.msg);
+	load(b, &first);
 	third = save(b);
 	expect_same(&first, &third);
 	free(first.fdt);
@@ -250,7 +254,7 @@ static void a_loaded_guest_goes_on_where_it_was(void **state)
 	stop(a);
 	s = save(a);
 	b = twin(a);
-	assert_int_equal(vm_load(b->vm, s.fdt, s.len, 0, &err), 0);
+	load(b, &s);
 	assert_int_equal(vm_activate(b->vm, &err), 0);
 	assert_int_equal(vm_run(b->vm, &err), 0);
 	vm_rig_expect(b, "sw=3", 0);
@@ -273,7 +277,7 @@ static void a_timer_goes_on_after_the_load(void **state)
 	stop(a);
 	s = save(a);
 	b = twin(a);
-	assert_int_equal(vm_load(b->vm, s.fdt, s.len, 0, &err), 0);
+	load(b, &s);
 	assert_int_equal(vm_run(b->vm, &err), 0);
 	vm_rig_expect(b, "timer", vm_rig_expect(b, "timer", 0));
 	free(s.fdt);
