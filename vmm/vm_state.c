@@ -52,6 +52,16 @@ static int save_devices(struct vm *vm, struct state_writer *w,
 	return 0;
 }
 
+/* Hand the tree over if all went well so far (@ret is 0), or drop it. */
+static int end_tree(struct state_writer *w, int ret, void **fdt, size_t *len,
+		    struct error *err)
+{
+	if (ret == 0)
+		return state_writer_finish(w, fdt, len, err);
+	state_writer_abort(w);
+	return ret;
+}
+
 int vm_save(struct vm *vm, void **fdt, size_t *len, struct error *err)
 {
 	struct state_writer w;
@@ -68,11 +78,7 @@ int vm_save(struct vm *vm, void **fdt, size_t *len, struct error *err)
 				 arch_vm_state(vm->arch), err);
 	if (!ret)
 		ret = save_devices(vm, &w, err);
-	if (ret < 0) {
-		state_writer_abort(&w);
-		return ret;
-	}
-	return state_writer_finish(&w, fdt, len, err);
+	return end_tree(&w, ret, fdt, len, err);
 }
 
 static bool known_node(struct vm *vm, const char *name)
@@ -147,10 +153,7 @@ static int rehearse_save(struct part *part, unsigned int n, void **fdt,
 	for (unsigned int i = 0; i < n && ret == 0; i++)
 		ret = state_save(&w, part[i].node, part[i].table, part[i].obj,
 				 err);
-	if (ret == 0)
-		return state_writer_finish(&w, fdt, len, err);
-	state_writer_abort(&w);
-	return ret;
+	return end_tree(&w, ret, fdt, len, err);
 }
 
 /* Errors are no news here: zeroes are no good state of everything. */
